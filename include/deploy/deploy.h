@@ -1,0 +1,11 @@
+#pragma once
+
+// The whole public API, deploy/torch.h aside (which needs libtorch's headers).
+#include "deploy/environment.h"
+#include "deploy/error.h"
+#include "deploy/interpreter.h"
+#include "deploy/manager.h"
+#include "deploy/object.h"
+#include "deploy/package.h"
+#include "deploy/tensor.h"
+#include "deploy/value.h"

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "deploy/environment.h"
+#include "deploy/error.h"
+#include "deploy/object.h"
+#include "deploy/value.h"
+
+namespace deploy {
+
+class Interpreter;
+class ReplicatedObject;
+
+namespace detail {
+class InterpreterCore;
+class SessionCore;
+}  // namespace detail
+
+// One thread's hold on one interpreter: it owns that interpreter's GIL from creation to close() (D7). Movable within its thread; every
+// member must be called on the thread that acquired it (kWrongSession otherwise). Sessions nest: a thread may hold
+// several, on one interpreter or on many. close() ends it early; the destructor ends it silently.
+class DEPLOY_API InterpreterSession {
+ public:
+  InterpreterSession(InterpreterSession&&) noexcept;
+  InterpreterSession& operator=(InterpreterSession&&) noexcept;
+  ~InterpreterSession();
+
+  // Attribute `name` of module `module`, which is imported if need be: global("torch", "sigmoid").
+  Object global(std::string_view module, std::string_view name);
+  Object import_module(std::string_view name);
+
+  // A Python object equal to `value`. Tensors share memory.
+  Object from_value(const Value& value);
+
+  // The replica of `object` on this interpreter, made at first use.
+  Object from_replicated(const ReplicatedObject& object);
+
+  // A copy of `object` that every interpreter of the manager can make: pickled now; the storages of its tensors are moved into
+  // memory that all interpreters map copy-on-write (D5). Throws kPython where it cannot be pickled, and
+  // kInvalidArgument for a session of an interpreter that has no manager.
+  ReplicatedObject replicate(const Object& object);
+
+  Interpreter interpreter() const;
+  bool closed() const noexcept;
+  void close() noexcept;
+
+  explicit InterpreterSession(std::unique_ptr<detail::SessionCore> core) noexcept;  // internal
+  detail::SessionCore& core() const;                                               // internal; throws kClosed
+
+ private:
+  std::unique_ptr<detail::SessionCore> core_;
+};
+
+// A handle on one isolated CPython with a private copy of every library that touches Python or libtorch (D1).
+// Copies refer to the same interpreter, which lives until the last handle, session and manager that refer to it are gone.
+// Thread-safe.
+class DEPLOY_API Interpreter {
+ public:
+  // Boots a new one that belongs to no manager. Takes 10-30 ms and the environment's preload on top.
+  explicit Interpreter(const Environment& environment = {});
+
+  // Waits, in order of arrival, until the interpreter is free; then holds it. A thread that already holds it gets a nested session at once.
+  InterpreterSession acquire_session();
+
+  // Makes `source` importable as module `name` (packages: "a.b" needs "a"). The code runs at its first import.
+  void register_module(std::string_view name, std::string_view source);
+
+  // Unique in the process for its lifetime; counts from 0.
+  std::size_t id() const noexcept;
+
+  explicit Interpreter(std::shared_ptr<detail::InterpreterCore> core) noexcept;  // internal
+  const std::shared_ptr<detail::InterpreterCore>& core() const noexcept { return core_; }
+
+ private:
+  std::shared_ptr<detail::InterpreterCore> core_;
+};
+
+}  // namespace deploy

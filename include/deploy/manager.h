@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "deploy/package.h"
+
+namespace deploy {
+
+namespace detail {
+class ManagerCore;
+}
+
+struct ManagerOptions {
+  // How many interpreters; at least 1 (kInvalidArgument). For Python-bound models: the number of cores.
+  std::size_t interpreters = 1;
+  Environment environment = {};
+};
+
+// Owns a set of interpreters with one environment and places calls on them. Thread-safe; may be moved while no call runs.
+class DEPLOY_API InterpreterManager {
+ public:
+  // Boots all interpreters, in parallel. If one fails none is left, and its error is thrown.
+  explicit InterpreterManager(ManagerOptions options = {});
+  InterpreterManager(InterpreterManager&&) noexcept;
+  InterpreterManager& operator=(InterpreterManager&&) noexcept;
+  ~InterpreterManager();  // close()
+
+  // Opens and checks the file. Throws kNotFound, kInvalidPackage, kMissingExtern (all missing modules at once).
+  Package load_package(const std::string& path);
+
+  // A session on a free interpreter; when none is free, waits in order of arrival. A thread that holds a session of
+  // this manager while no interpreter is free gets a nested session on the one it holds.
+  InterpreterSession acquire_session();
+
+  // Makes `source` importable as module `name` in every interpreter.
+  void register_module(std::string_view name, std::string_view source);
+
+  std::size_t size() const noexcept;
+  const std::vector<Interpreter>& interpreters() const;
+
+  // Waits for the calls and sessions that are running; calls that wait, and all later ones, throw kClosed. Then drops the
+  // interpreters. Idempotent. A session that this very thread still holds makes it throw kInvalidArgument.
+  void close();
+
+ private:
+  std::shared_ptr<detail::ManagerCore> core_;
+};
+
+}  // namespace deploy

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "deploy/export.h"
+
+namespace deploy {
+
+class InterpreterSession;
+class Value;
+
+// A handle on one Python object of one interpreter, held through a session. Copies share the reference; the last one
+// releases it. Usable only while its session is open and only on that session's thread; any use after the session
+// ended, or as an argument on another interpreter, throws kWrongSession. Dropping a handle is allowed anywhere at any time: the
+// reference is then given back when the interpreter is next entered.
+// A Python exception throws kPython, and the session goes on.
+class DEPLOY_API Object {
+ public:
+  Object() noexcept = default;
+
+  bool defined() const noexcept { return handle_ != nullptr; }
+
+  // Calls the object. f({x, y}) or f(x, y).
+  Object operator()(std::vector<Value> args) const;
+  template <class... Ts>
+  Object operator()(Ts&&... args) const {
+    std::vector<Value> values;
+    values.reserve(sizeof...(args));
+    (values.emplace_back(std::forward<Ts>(args)), ...);
+    return call(std::move(values), {});
+  }
+  Object call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs = {}) const;
+  Object call_method(std::string_view name, std::vector<Value> args = {}, std::vector<std::pair<std::string, Value>> kwargs = {}) const;
+
+  Object attr(std::string_view name) const;
+  // False only for AttributeError; any other exception is thrown.
+  bool hasattr(std::string_view name) const;
+
+  // The plain data form (see Value). Throws kNotAValue, naming the type, where it has none.
+  Value to_value() const;
+
+  // The type's qualified name, and str(object).
+  std::string type_name() const;
+  std::string str() const;
+
+  // Whether the object belongs to `session`'s interpreter and may be used through it.
+  bool is_owner(const InterpreterSession& session) const noexcept;
+
+  struct Handle;  // internal
+  explicit Object(std::shared_ptr<Handle> handle) noexcept : handle_(std::move(handle)) {}
+  const std::shared_ptr<Handle>& handle() const noexcept { return handle_; }
+
+ private:
+  std::shared_ptr<Handle> handle_;
+};
+
+}  // namespace deploy

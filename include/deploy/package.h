@@ -1,0 +1,71 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "deploy/interpreter.h"
+
+namespace deploy {
+
+namespace detail {
+class PackageCore;
+class ReplicaCore;
+}  // namespace detail
+
+// A Python object that every interpreter of a manager has, or makes at its first use there: out of a package, or out of
+// an object that a session replicated. Copies refer to the same object. Thread-safe: calls run on any free interpreter, in parallel up to
+// the number of interpreters; when none is free they wait in order of arrival. Attribute writes stay in the interpreter they were made in;
+// tensors loaded from a package or a replica share clean pages between interpreters and are copied on write.
+class DEPLOY_API ReplicatedObject {
+ public:
+  // Arguments and results cross as Values (see there); tensors share memory. Throws kPython with the traceback, kNotAValue where the result
+  // has no Value form, kClosed while the manager closes.
+  Value call(Args args, Kwargs kwargs = {}) const;
+  Value call_method(std::string_view name, Args args = {}, Kwargs kwargs = {}) const;
+  Value operator()(Args args) const { return call(std::move(args)); }
+  template <class... Ts>
+  Value operator()(Ts&&... args) const {
+    Args values;
+    values.reserve(sizeof...(args));
+    (values.emplace_back(std::forward<Ts>(args)), ...);
+    return call(std::move(values));
+  }
+
+  // Makes it on every interpreter now, in parallel, so that no later call pays for it. Rethrows the first failure.
+  void preload() const;
+
+  // A session on a free interpreter; session.from_replicated(*this) is the object there.
+  InterpreterSession acquire_session() const;
+
+  explicit ReplicatedObject(std::shared_ptr<detail::ReplicaCore> core) noexcept;  // internal
+  const std::shared_ptr<detail::ReplicaCore>& core() const noexcept { return core_; }
+
+ private:
+  std::shared_ptr<detail::ReplicaCore> core_;
+};
+
+// A container file in torch.package's format, opened by a manager. Copies refer to the same package. Thread-safe.
+// The file is mapped: it must not be rewritten in place while the package or anything loaded from it is alive.
+class DEPLOY_API Package {
+ public:
+  // Unpickles record `<package>/<resource>` on one interpreter now and on the others at their first use. Throws kNotFound (with the records there
+  // are), kMissingExtern (all of them), kInvalidPackage, kPython.
+  ReplicatedObject load_pickle(std::string_view package, std::string_view resource) const;
+
+  // A UTF-8 text or the bytes of a record. Throws kNotFound.
+  std::string load_text(std::string_view package, std::string_view resource) const;
+  std::string load_binary(std::string_view package, std::string_view resource) const;
+
+  // Every record, in file order, without the archive's own root folder.
+  std::vector<std::string> records() const;
+  const std::string& path() const noexcept;
+
+  explicit Package(std::shared_ptr<detail::PackageCore> core) noexcept;  // internal
+
+ private:
+  std::shared_ptr<detail::PackageCore> core_;
+};
+
+}  // namespace deploy
