@@ -1,0 +1,16 @@
+# nanobind, for bindings/, which includes this file: Python's own variables belong to the folder that builds a module. Afterwards
+# nanobind_add_module() is there. The module is built for the environment's Python, which need not be the embedded one.
+if(NOT DEPLOY_VENV_PYTHON)
+  message(FATAL_ERROR "The bindings need a virtual environment: run ./dev setup, set DEPLOY_VENV_PYTHON, or set DEPLOY_BUILD_BINDINGS=OFF.")
+endif()
+set(Python_EXECUTABLE ${DEPLOY_VENV_PYTHON})
+set(Python_FIND_VIRTUALENV ONLY)
+find_package(Python 3.10 QUIET COMPONENTS Interpreter Development.Module)
+if(NOT Python_Development.Module_FOUND)
+  message(FATAL_ERROR "The Python of DEPLOY_VENV_PYTHON=${DEPLOY_VENV_PYTHON} has no headers: install its development package.")
+endif()
+deploy_ask_venv(deploy_nanobind_dir "import nanobind; print(nanobind.cmake_dir())")
+if(NOT deploy_nanobind_dir)
+  message(FATAL_ERROR "No nanobind in the environment of DEPLOY_VENV_PYTHON=${DEPLOY_VENV_PYTHON}: run ./dev setup, or pip install nanobind.")
+endif()
+find_package(nanobind CONFIG REQUIRED PATHS ${deploy_nanobind_dir} NO_DEFAULT_PATH)
