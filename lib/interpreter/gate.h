@@ -1,0 +1,71 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "lib/support/result.h"
+
+namespace deploy::detail {
+
+// N seats, one for each interpreter of a manager, and one queue before them: whoever waits, for a given seat or for any, is served in
+// order of arrival among those whom the seat that became free suits. A seat is handed over, never fought for, so nobody starves.
+// Seats are reentrant: a thread that holds one may take it again, and frees it with the last release.
+//
+// Thread-safe. A seat is released on the thread that acquired it.
+class Gate {
+ public:
+  explicit Gate(std::size_t seats);
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  std::size_t size() const { return seats_.size(); }
+
+  // Waits for this seat. kClosed once close() was called, unless this thread holds the seat already.
+  Result<void> acquire(std::size_t seat);
+
+  // Waits for any seat, and takes the one this thread used last where it is free. A thread that holds a seat of this gate never waits: while none
+  // is free it takes the one it acquired last once more. kClosed once close() was called, unless this thread holds a seat.
+  Result<std::size_t> acquire_any();
+
+  // Takes the seat if nobody holds it, on a closed gate too: for work that must still be done after close().
+  bool try_acquire(std::size_t seat);
+
+  void release(std::size_t seat);
+
+  // From now on nobody gets in: those who wait, and all later ones, fail with kClosed. Returns when all seats are free. Idempotent.
+  // The calling thread must hold no seat (see held()).
+  void close();
+  bool closed() const;
+
+  // The seat that the calling thread acquired last and still holds.
+  std::optional<std::size_t> held() const;
+
+ private:
+  struct Seat {
+    std::uint64_t owner = 0;      // thread number, 0: free
+    std::uint64_t last_user = 0;  // the thread that released it last
+    std::uint64_t acquired = 0;   // when, in acquisitions; 0: never
+    std::size_t depth = 0;
+  };
+  struct Waiter;
+
+  Result<std::size_t> wait(Waiter& waiter, std::unique_lock<std::mutex>& lock);
+  void take(Seat& seat, std::uint64_t thread);
+  std::optional<std::size_t> best_free(std::uint64_t thread) const;
+  std::optional<std::size_t> last_held(std::uint64_t thread) const;
+  void unlink(Waiter& waiter);
+
+  mutable std::mutex mutex_;
+  std::condition_variable all_free_;  // for close()
+  std::vector<Seat> seats_;           // guarded by mutex_, as all below
+  Waiter* first_ = nullptr;
+  Waiter* last_ = nullptr;
+  std::uint64_t clock_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace deploy::detail

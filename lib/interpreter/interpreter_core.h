@@ -1,0 +1,117 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "deploy/environment.h"
+#include "lib/interpreter/abi.h"
+#include "lib/interpreter/gate.h"
+#include "lib/interpreter/release_queue.h"
+#include "lib/loader/namespace.h"
+#include "lib/support/result.h"
+
+namespace deploy::detail {
+
+class ManagerCore;
+
+struct InterpreterOptions {
+  Environment environment = {};
+  std::shared_ptr<Gate> gate = {};  // null: a gate of its own, with one seat
+  std::size_t seat = 0;
+  std::weak_ptr<ManagerCore> manager = {};  // of an interpreter that belongs to one; its index there is `seat`
+};
+
+// One Python in one link namespace, and the thread that is its main thread.
+//
+// The home thread loads the image, boots Python, imports the environment's preload modules, and then sleeps. It wakes up to give back what
+// the host dropped outside of sessions (see ReleaseQueue), and at last to finalise Python and unload the namespace.
+//
+// Lifetime: everything that points into the interpreter's memory (sessions, tensors that came out of it) holds a shared_ptr. When the last one is gone
+// the home thread tears the interpreter down. Whoever dropped the last one waits for that, unless it may not block:
+// inside a session of any interpreter, or while a tensor is being released.
+class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
+ public:
+  // Checks the environment, loads and boots. Takes 10-30 ms and the preload. Any thread; several may run at once.
+  static Result<std::shared_ptr<InterpreterCore>> create(InterpreterOptions options);
+
+  InterpreterCore(const InterpreterCore&) = delete;
+  InterpreterCore& operator=(const InterpreterCore&) = delete;
+
+  std::size_t id() const { return id_; }      // unique in the process, counts from 0
+  std::size_t seat() const { return seat_; }  // and index in the manager
+  Gate& gate() const { return *gate_; }
+  const Environment& environment() const { return environment_; }
+  std::shared_ptr<ManagerCore> manager() const { return manager_.lock(); }
+
+  // For the layers above sessions only: the guest's functions, and the namespace, of a booted interpreter.
+  const deploy_guest& guest() const { return *guest_; }
+  loader::Namespace& link_namespace() const { return *namespace_; }
+  ReleaseQueue& releases() { return releases_; }
+
+  // Number of this interpreter's column in the threads' tables (process.h); reused after the interpreter.
+  std::size_t slot() const { return slot_; }
+
+ private:
+  enum class State { kStarting, kReady, kFailed, kStopping };
+
+  InterpreterCore(InterpreterOptions options, std::size_t id, std::size_t slot);
+  ~InterpreterCore();
+
+  static void retire(InterpreterCore* core);  // the shared_ptr's deleter
+  void home_main();
+  Result<void> start();
+  Result<void> load_guest();
+  Result<void> boot();
+  Result<void> preload();
+  void serve();
+  void sweep();
+  void stop();
+
+  const std::size_t id_, slot_, seat_;
+  const Environment environment_;
+  const std::shared_ptr<Gate> gate_;
+  const std::weak_ptr<ManagerCore> manager_;
+
+  deploy_host host_ = {};
+  std::unique_ptr<loader::Namespace> namespace_;
+  const deploy_guest* guest_ = nullptr;
+  bool booted_ = false;
+  ReleaseQueue releases_;
+
+  std::thread home_;
+  std::mutex mutex_;
+  std::condition_variable state_changed_;
+  State state_ = State::kStarting;  // guarded by mutex_
+  std::optional<Failure> failure_;  // guarded by mutex_
+};
+
+// A strong reference to a Python object, for as long as the holder likes: it does not keep the interpreter alive, and dropping it never blocks.
+class Reference {
+ public:
+  Reference() = default;
+  Reference(const std::shared_ptr<InterpreterCore>& core, deploy_object object) : core_(core), object_(object) {}
+  Reference(Reference&& other) noexcept : core_(std::move(other.core_)), object_(std::exchange(other.object_, nullptr)) {}
+  Reference& operator=(Reference&& other) noexcept {
+    std::swap(core_, other.core_);
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Reference();
+
+  explicit operator bool() const { return object_ != nullptr; }
+  // To be used only in a session of its interpreter.
+  deploy_object get() const { return object_; }
+  const std::weak_ptr<InterpreterCore>& core() const { return core_; }
+
+ private:
+  std::weak_ptr<InterpreterCore> core_;
+  deploy_object object_ = nullptr;
+};
+
+}  // namespace deploy::detail

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "deploy/object.h"
+#include "deploy/value.h"
+#include "lib/interpreter/interpreter_core.h"
+
+namespace deploy::detail {
+
+struct ThreadEntry;  // process.h: what one thread knows of one interpreter
+
+// The guest's functions with C++ types, for a thread that is inside a session of the interpreter. Failures are the guest's: kPython, kNotAValue ...;
+// Objects among the arguments are checked (kWrongSession). Does not own the session.
+class Guest {
+ public:
+  Guest(InterpreterCore& core, ThreadEntry& thread) : core_(&core), thread_(&thread) {}
+
+  Result<Reference> global(std::string_view module, std::string_view name);
+  Result<Reference> import_module(std::string_view name);
+  Result<Reference> from_value(const Value& value);
+  Result<Reference> attr(deploy_object object, std::string_view name);
+  Result<bool> hasattr(deploy_object object, std::string_view name);
+
+  // Calls `object`, or where `method` is not empty its method of that name. call_value converts the result in the same crossing.
+  Result<Reference> call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {});
+  Result<Value> call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {});
+
+  Result<Value> to_value(deploy_object object);
+  Result<std::string> type_name(deploy_object object);
+  Result<std::string> str(deploy_object object);
+  Result<void> register_module(std::string_view name, std::string_view source);
+
+ private:
+  Result<Reference> reference(deploy_object object, Failure& failure);
+
+ protected:
+  InterpreterCore* core_;
+  ThreadEntry* thread_;
+};
+
+// A thread's hold on an interpreter: its seat at the gate, and its GIL. Movable; may live on the stack. It is used and ends on the thread that opened it:
+// elsewhere members fail with kWrongSession, and close() leaves the hold to the end of that thread.
+class SessionCore : public Guest {
+ public:
+  // Waits for the interpreter's seat, then attaches. kClosed.
+  static Result<SessionCore> open(std::shared_ptr<InterpreterCore> core);
+  // For a seat that this thread has acquired itself (Gate::acquire_any); the session owns that acquisition from here on, also where this fails.
+  static Result<SessionCore> open_seated(std::shared_ptr<InterpreterCore> core);
+
+  SessionCore(SessionCore&& other) noexcept;
+  SessionCore& operator=(SessionCore&& other) noexcept;
+  ~SessionCore() { close(); }
+
+  void close() noexcept;
+  bool is_open() const { return serial_ != 0; }
+  // Fails with kWrongSession on another thread than the one that opened it, kClosed after close().
+  Result<void> check() const;
+
+  const std::shared_ptr<InterpreterCore>& interpreter() const { return interpreter_; }
+
+  // The public handle on a reference, valid until this session ends; and back, for an Object that may be used in this session.
+  Object object(Reference reference) const;
+  Result<deploy_object> unwrap(const Object& object) const;
+
+ private:
+  SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial);
+
+  std::shared_ptr<InterpreterCore> interpreter_;
+  std::uint64_t serial_ = 0;  // of the session, unique in the process; 0: closed
+};
+
+}  // namespace deploy::detail
