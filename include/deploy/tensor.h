@@ -14,6 +14,10 @@ struct DLManagedTensorVersioned;  // dlpack/dlpack.h, DLPack 1.0 and later
 
 namespace deploy {
 
+namespace detail {
+struct TensorAccess;
+}
+
 // An element type, in DLPack's terms (DLDataType): code is a DLDataTypeCode, bits the width of one lane.
 struct DType {
   std::uint8_t code = 2;
@@ -97,6 +101,7 @@ class DEPLOY_API Tensor {
   }
 
  private:
+  friend struct detail::TensorAccess;
   struct Block;  // the managed tensor, with strides filled in
   explicit Tensor(std::shared_ptr<const Block> block) noexcept : managed_(std::move(block)) {}
   void check_element_size(std::size_t size) const;
