@@ -75,6 +75,7 @@ typedef struct deploy_boot {
   const deploy_text* paths;       // sys.path, in order
   size_t path_count;
   uint64_t interpreter_id;
+  deploy_text dynload;            // folder of the standard extension modules; empty: "<image>/lib-dynload"
 } deploy_boot;
 
 // What the guest may ask of the host. Lives as long as the guest.
