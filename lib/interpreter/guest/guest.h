@@ -4,7 +4,7 @@
 //
 // It is C++ without exceptions, RTTI and libstdc++: templates and inline code of the standard library are fine (string_view, unique_ptr,
 // vector, string), what lives in libstdc++.so is not, and the link fails on it. Out of memory ends the process, as in CPython's own fatal paths.
-// Functions of the table run with the GIL held, except those of boot.cpp and threads.cpp, whose comments in abi.h say otherwise.
+// Functions of the table run with the GIL held, except those of boot.cpp, whose comments in abi.h say otherwise.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -68,9 +68,9 @@ bool run_startup(const deploy_boot& boot);
 // The functions of the table, in its order.
 int boot(const deploy_boot* boot, deploy_error* error);                                                  // boot.cpp
 int shutdown(deploy_error* error);                                                                       // boot.cpp
-deploy_thread thread_attach(deploy_thread thread);                                                       // threads.cpp
-void thread_detach(deploy_thread thread);                                                                // threads.cpp
-void thread_dispose(deploy_thread thread);                                                               // threads.cpp
+deploy_thread thread_attach(deploy_thread thread);                                                       // boot.cpp
+void thread_detach(deploy_thread thread);                                                                // boot.cpp
+void thread_dispose(deploy_thread thread);                                                               // boot.cpp
 deploy_object import_module(deploy_text name, deploy_error* error);                                      // modules.cpp
 deploy_object global(deploy_text module, deploy_text name, deploy_error* error);                         // modules.cpp
 deploy_object from_value(const deploy_value* value, deploy_error* error);                                // values.cpp

@@ -1,0 +1,121 @@
+// Initialises and finalises the embedded CPython.
+//
+// The interpreter is isolated from the process and the machine: it reads no environment variable and no file, leaves the locale, the signal
+// handlers and C's stdio alone, and takes the standard library out of the image. CPython's own search for its home (getpath) is
+// given every answer beforehand; what describes the environment (sys.path, sys.prefix) is set afterwards by python/startup.py.
+
+#include <cstdio>
+
+#include "deploy/error.h"
+#include "lib/interpreter/guest/guest.h"
+
+namespace deploy::guest {
+namespace {
+
+// The state that boot made, of Python's main thread. Written once, before any other thread may call.
+PyThreadState* main_state = nullptr;
+unsigned long main_thread = 0;
+
+// A PyConfig that frees itself.
+struct Config : PyConfig {
+  Config() { PyConfig_InitIsolatedConfig(this); }
+  ~Config() { PyConfig_Clear(this); }
+  Config(const Config&) = delete;
+  Config& operator=(const Config&) = delete;
+};
+
+PyStatus preinitialize() {
+  PyPreConfig config;
+  PyPreConfig_InitIsolatedConfig(&config);
+  config.utf8_mode = 1;
+  config.coerce_c_locale = 0;
+  config.configure_locale = 0;
+  return Py_PreInitialize(&config);
+}
+
+PyStatus initialize() {
+  Config config;
+  config.site_import = 0;
+  config.install_signal_handlers = 0;
+  config.parse_argv = 0;
+  config.pathconfig_warnings = 0;
+  config.use_frozen_modules = 1;
+  config.module_search_paths_set = 1;  // to none: nothing is imported from files before startup.py
+
+  constexpr const char* kImage = "<image>";
+  constexpr const char* kStdlib = "<image>/python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
+  const struct {
+    wchar_t** field;
+    const char* value;
+  } paths[] = {
+      // A name with a slash is taken as it is; any other would be searched for along PATH.
+      {&config.program_name, "<image>/python"},
+      {&config.executable, "<image>/python"},
+      {&config.base_executable, "<image>/python"},
+      {&config.prefix, kImage},
+      {&config.base_prefix, kImage},
+      {&config.exec_prefix, kImage},
+      {&config.base_exec_prefix, kImage},
+      {&config.stdlib_dir, kStdlib},
+  };
+  for (const auto& path : paths) {
+    PyStatus status = PyConfig_SetBytesString(&config, path.field, path.value);
+    if (PyStatus_Exception(status)) return status;
+  }
+  return Py_InitializeFromConfig(&config);
+}
+
+// Without Python's help, which is not there yet or no longer.
+int fail(deploy_error* error, ErrorCode code, const char* what, const char* why) {
+  char message[512];
+  std::snprintf(message, sizeof message, "%s: %s", what, why);
+  report(error, static_cast<int32_t>(code), message);
+  return -1;
+}
+
+}  // namespace
+
+int boot(const deploy_boot* boot, deploy_error* error) {
+  if (const char* problem = install_stdlib(view(boot->stdlib))) {
+    return fail(error, ErrorCode::kInternal, "the image's archive of the standard library", problem);
+  }
+  PyStatus status = preinitialize();
+  if (!PyStatus_Exception(status)) status = initialize();
+  if (PyStatus_Exception(status)) {
+    return fail(error, ErrorCode::kInternal, "Python did not start", status.err_msg ? status.err_msg : "it gives no reason");
+  }
+  main_state = PyThreadState_Get();
+  main_thread = PyThread_get_thread_ident();
+  const bool started = run_startup(*boot) && prepare();
+  if (!started) report_exception(error);
+  PyEval_SaveThread();
+  return started ? 0 : -1;
+}
+
+int shutdown(deploy_error* error) {
+  PyEval_RestoreThread(main_state);
+  drop();
+  if (Py_FinalizeEx() == 0) return 0;
+  return fail(error, ErrorCode::kPython, "Python's end", "sys.stdout or sys.stderr could not be written out");
+}
+
+deploy_thread thread_attach(deploy_thread thread) {
+  auto* state = reinterpret_cast<PyThreadState*>(thread);
+  if (state == nullptr && PyThread_get_thread_ident() == main_thread) state = main_state;
+  // Also makes it the state that PyGILState_Ensure finds on this thread.
+  if (state == nullptr) state = PyThreadState_New(PyInterpreterState_Main());
+  if (state == nullptr) return nullptr;
+  PyEval_RestoreThread(state);
+  return reinterpret_cast<deploy_thread>(state);
+}
+
+void thread_detach(deploy_thread) { PyEval_SaveThread(); }
+
+void thread_dispose(deploy_thread thread) {
+  auto* state = reinterpret_cast<PyThreadState*>(thread);
+  if (state == main_state) return;
+  PyThreadState_Clear(state);
+  PyThreadState_Delete(state);
+}
+
+}  // namespace deploy::guest

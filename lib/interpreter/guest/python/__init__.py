@@ -1,0 +1,1 @@
+"""What deploy adds to the standard library of its interpreters."""

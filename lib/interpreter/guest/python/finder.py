@@ -1,0 +1,156 @@
+"""Imports the standard library out of the image.
+
+Three things make up an import system that other code can work with: a meta-path finder, which comes before the files of
+sys.path; a path hook, so that what walks a package's __path__ (pkgutil, importlib.machinery.PathFinder) finds its way; and a
+loader with everything that a loader of source files has, so that tracebacks, inspect and importlib.resources do too.
+
+It is executed before any other module can be imported from the image: it imports only what CPython has built in.
+"""
+
+import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import ExtensionFileLoader, _LoaderBasics, decode_source, spec_from_file_location
+
+import _deploy_image
+
+IMAGE = "<image>"
+STDLIB = f"{IMAGE}/python{sys.version_info.major}.{sys.version_info.minor}"
+_DYNLOAD = "lib-dynload/"
+
+
+def read(path):
+    """The bytes of a file, by its path below STDLIB."""
+    index = _deploy_image.find(path)
+    if index < 0:
+        raise FileNotFoundError(2, "No such file in the interpreter image", f"{STDLIB}/{path}")
+    packed, size = _deploy_image.content(index)
+    if not size:
+        return b""
+    import zlib
+
+    return zlib.decompress(packed, bufsize=size)
+
+
+def _locate(name):
+    """(path, index, is it a package) of a module, or None."""
+    stem = name.replace(".", "/")
+    for path, is_package in ((f"{stem}/__init__.py", True), (f"{stem}.py", False)):
+        index = _deploy_image.find(path)
+        if index >= 0:
+            return path, index, is_package
+    return None
+
+
+class ImageLoader(_LoaderBasics):
+    """The loader of all modules of the archive."""
+
+    def _located(self, name):
+        found = _locate(name)
+        if found is None:
+            raise ImportError(f"no module {name!r} in the interpreter image", name=name)
+        return found
+
+    def exec_module(self, module):
+        super().exec_module(module)
+        # There is no cached file, and a path that looks like one would be a trap.
+        module.__dict__.pop("__cached__", None)
+
+    def is_package(self, name):
+        return self._located(name)[2]
+
+    def get_filename(self, name):
+        return f"{STDLIB}/{self._located(name)[0]}"
+
+    def get_code(self, name):
+        return _deploy_image.code(self._located(name)[1])
+
+    def get_source(self, name):
+        return decode_source(read(self._located(name)[0]))
+
+    def get_data(self, path):
+        if not path.startswith(STDLIB + "/"):
+            raise FileNotFoundError(2, "Not in the interpreter image", path)
+        return read(path[len(STDLIB) + 1 :])
+
+    def get_resource_reader(self, name):
+        path, _, is_package = self._located(name)
+        if not is_package:
+            return None
+        from _deploy.image_resources import ImageResources
+
+        return ImageResources(path.rpartition("/")[0])
+
+
+class ImageFinder:
+    """The meta-path finder."""
+
+    def __init__(self, loader, dynload):
+        self._loader = loader
+        self._extensions = {}
+        for path in _deploy_image.listing(_DYNLOAD):
+            file = path[len(_DYNLOAD) :]
+            self._extensions[file.partition(".")[0]] = f"{dynload}/{file}"
+
+    def find_spec(self, name, path=None, target=None):
+        found = _locate(name)
+        if found is None:
+            file = self._extensions.get(name)
+            return file and spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
+        # A submodule is ours only where its parent is.
+        if path is not None and not any(entry.startswith(IMAGE) for entry in path):
+            return None
+        file, _, is_package = found
+        spec = ModuleSpec(name, self._loader, origin=f"{STDLIB}/{file}", is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
+        return spec
+
+    def module_names(self, folder):
+        """(name, is it a package) of what can be imported from a folder below STDLIB; "" is STDLIB itself."""
+        prefix = folder and f"{folder}/"
+        names = {}
+        for path in _deploy_image.listing(prefix):
+            name, slash, rest = path[len(prefix) :].partition("/")
+            if slash:
+                names[name] = names.get(name, False) or rest == "__init__.py"
+            elif name.endswith(".py") and name != "__init__.py":
+                names.setdefault(name[:-3], None)
+        yield from ((name, bool(kind)) for name, kind in names.items() if kind is not False)
+        if not folder:
+            yield from ((name, False) for name in self._extensions)
+
+    def invalidate_caches(self):
+        pass
+
+
+class ImagePathEntryFinder:
+    """The finder of one folder of the image, for a package's __path__."""
+
+    def __init__(self, finder, folder):
+        self._finder = finder
+        self._folder = folder
+
+    def find_spec(self, name, target=None):
+        stem = name.rpartition(".")[2]
+        whole = f"{self._folder}/{stem}" if self._folder else stem
+        return self._finder.find_spec(name, None, target) if name.replace(".", "/") == whole else None
+
+    def iter_modules(self, prefix=""):
+        return ((prefix + name, is_package) for name, is_package in sorted(self._finder.module_names(self._folder)))
+
+    def invalidate_caches(self):
+        pass
+
+
+def install(dynload):
+    finder = ImageFinder(ImageLoader(), dynload)
+
+    def path_hook(path):
+        if path == STDLIB or path.startswith(STDLIB + "/"):
+            return ImagePathEntryFinder(finder, path[len(STDLIB) + 1 :])
+        raise ImportError("not a folder of the interpreter image", path=path)
+
+    # After the builtin modules, before CPython's frozen ones (which have no source) and the files of sys.path.
+    sys.meta_path.insert(1, finder)
+    sys.path_hooks.insert(0, path_hook)

@@ -1,0 +1,45 @@
+"""The last step of boot, on Python's main thread: makes sys describe the environment that the interpreter works in."""
+
+import builtins
+import sys
+
+# threading takes the thread that imports it first for the main one, which has to be this.
+import threading  # noqa: F401
+
+import _sitebuiltins
+
+_SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+
+
+def _prefixes(paths):
+    """sys.prefix and sys.base_prefix: the virtual environment that a folder of sys.path belongs to, and the Python it was made from."""
+    for path in paths:
+        if path.endswith(_SITE_PACKAGES):
+            prefix = path.removesuffix(_SITE_PACKAGES) or "/"
+            try:
+                with open(f"{prefix}/pyvenv.cfg", encoding="utf-8") as settings:
+                    for line in settings:
+                        key, _, value = line.partition("=")
+                        if key.strip() == "home":
+                            return prefix, value.strip().rpartition("/")[0] or "/"
+            except OSError:
+                pass
+            return prefix, prefix
+    return None
+
+
+def run(paths):
+    sys.path[:] = paths
+    # There is no program that could be started to get an interpreter like this one.
+    sys.executable = sys._base_executable = ""
+    found = _prefixes(paths)
+    if found:
+        sys.prefix = sys.exec_prefix = found[0]
+        sys.base_prefix = sys.base_exec_prefix = found[1]
+    # Lines of several interpreters and of the host mix; parts of lines must not, and a crash must not eat them.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)
+    # As `site` does. They raise SystemExit, which ends a call and never the process.
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")

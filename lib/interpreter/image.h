@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "lib/loader/namespace.h"
+#include "lib/support/result.h"
+
+namespace deploy {
+
+// The embedded interpreter image (D4): the guest with CPython, the standard extension modules and the standard library. It is part of libdeploy's
+// own read-only pages; its libraries are copied once, at the first use in the process, into a sealed memfd that all
+// interpreters are mapped from. Thread-safe.
+class Image {
+ public:
+  // What to give to Namespace::load.
+  static constexpr std::string_view kGuestPath = "<image>/libdeploy_guest.so";
+
+  // The process's image. kSystem where the memfd cannot be made; a later call tries again.
+  static Result<const Image*> get();
+
+  // A library of the image by its path, "<image>/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so"; nothing where it is none. Suits
+  // NamespaceOptions::embedded. The descriptor lives as long as the process.
+  std::optional<loader::EmbeddedFile> find(std::string_view path) const;
+
+  // The archive of the standard library, for deploy_boot.
+  std::span<const std::byte> stdlib() const;
+
+ private:
+  explicit Image(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+}  // namespace deploy

@@ -1,0 +1,66 @@
+"""Compiles a tree of Python modules for the image's archive.
+
+Run by the Python that is embedded: byte code belongs to exactly one version. Writes a part: a marshalled list of
+(path, content, code) where path is relative to <image>/python3.X, content the file's bytes, and code the
+marshalled code object, or b"" for a data file. assemble_archive.py joins the parts.
+"""
+
+import argparse
+import marshal
+import os
+import sys
+
+IMAGE_STDLIB = f"<image>/python{sys.version_info.major}.{sys.version_info.minor}"
+
+# Never wanted inside a host program: test suites, graphical tools, installers, and what configures one machine's own Python.
+SKIPPED_FOLDERS = {
+    "__pycache__", "test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib-dynload",
+    "site-packages", "dist-packages", "__phello__",
+}  # fmt: skip
+SKIPPED_FILES = {"sitecustomize.py", "usercustomize.py", "turtle.py", "__hello__.py", "antigravity.py", "this.py"}
+DATA_SUFFIXES = {".txt", ".css", ".cfg", ".rst"}
+
+
+def wanted_files(folder):
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("config-"))
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1]
+            if name in SKIPPED_FILES or (suffix != ".py" and suffix not in DATA_SUFFIXES):
+                continue
+            if root == folder and suffix != ".py":
+                continue
+            yield os.path.join(root, name)
+
+
+def compiled(path, content):
+    """The code object as marshalled bytes; b"" for data, and for a template that is no Python by itself."""
+    if not path.endswith(".py"):
+        return b""
+    try:
+        code = compile(content, f"{IMAGE_STDLIB}/{path}", "exec", dont_inherit=True, optimize=0)
+    except SyntaxError:
+        return b""
+    return marshal.dumps(code)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--prefix", default="", help="the package that the folders become, as a path")
+    parser.add_argument("folders", nargs="*", help="default: this Python's own standard library")
+    options = parser.parse_args()
+
+    entries = []
+    for folder in options.folders or [os.path.dirname(os.__file__)]:
+        for file in wanted_files(folder):
+            path = os.path.join(options.prefix, os.path.relpath(file, folder))
+            with open(file, "rb") as stream:
+                content = stream.read()
+            entries.append((path, content, compiled(path, content)))
+    with open(options.output, "wb") as stream:
+        marshal.dump(entries, stream)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+// The image, as read-only pages of libdeploy. The files are copied into a memfd at the first interpreter, which is what the loader
+// maps; the archive of the standard library is read where it is.
+        .section .rodata.deploy_image, "a", %progbits
+
+        .globl  deploy_image_files_begin, deploy_image_files_end
+        .hidden deploy_image_files_begin, deploy_image_files_end
+        .balign 4096
+deploy_image_files_begin:
+        .incbin "image_files.bin"
+deploy_image_files_end:
+
+        .globl  deploy_image_stdlib_begin, deploy_image_stdlib_end
+        .hidden deploy_image_stdlib_begin, deploy_image_stdlib_end
+        .balign 4096
+deploy_image_stdlib_begin:
+        .incbin "stdlib.archive"
+deploy_image_stdlib_end:
+
+        .section .note.GNU-stack, "", %progbits
