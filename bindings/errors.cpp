@@ -1,0 +1,62 @@
+#include "bindings/errors.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+
+#include "bindings/exports.h"
+
+namespace deploy::bindings {
+
+namespace {
+
+// Text that may come from anywhere, a guest's traceback for one: bytes that are no UTF-8 are replaced.
+nb::object text(const std::string& utf8) {
+  return nb::steal(PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "replace"));
+}
+
+void translate(const std::exception_ptr& exception, void*) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& error) {
+    nb::object instance = to_python_error(error);
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(instance.ptr())), instance.ptr());
+  }
+}
+
+}  // namespace
+
+nb::object to_python_error(const Error& error) {
+  nb::object type = nb::module_::import_("deploy").attr("Error");
+  return type(nb::cast(error.code()), text(error.message()), text(error.python_type()), text(error.traceback()));
+}
+
+std::string describe(const nb::python_error& error) {
+  std::string result = nb::cast<std::string>(error.type().attr("__qualname__"));
+  nb::object message = nb::steal(PyObject_Str(error.value().ptr()));
+  if (!message.is_valid()) {
+    PyErr_Clear();
+    return result;
+  }
+  const char* utf8 = PyUnicode_AsUTF8(message.ptr());
+  if (!utf8) PyErr_Clear();
+  return utf8 && *utf8 ? result + ": " + utf8 : result;
+}
+
+void export_errors(nb::module_& m) {
+  nb::enum_<ErrorCode>(m, "ErrorCode", "What kind of thing went wrong. Compare `Error.code` with these; new ones are added at the end.")
+      .value("INTERNAL", ErrorCode::kInternal, "A defect of deploy itself.")
+      .value("INVALID_ARGUMENT", ErrorCode::kInvalidArgument, "An argument that no call of this kind can take.")
+      .value("NOT_FOUND", ErrorCode::kNotFound, "A file, module, record or attribute that does not exist.")
+      .value("INVALID_PACKAGE", ErrorCode::kInvalidPackage, "A file that is no package, or a damaged one.")
+      .value("MISSING_EXTERN", ErrorCode::kMissingExtern, "Modules that a package needs and the environment does not have.")
+      .value("ENVIRONMENT", ErrorCode::kEnvironment, "An environment that cannot be used: another Python version, no such folder.")
+      .value("PYTHON", ErrorCode::kPython, "An exception raised by code in an interpreter; see python_type and traceback.")
+      .value("NOT_A_VALUE", ErrorCode::kNotAValue, "An object that cannot cross between the host and an interpreter.")
+      .value("WRONG_SESSION", ErrorCode::kWrongSession, "An Object used after its session ended, or on another interpreter.")
+      .value("CLOSED", ErrorCode::kClosed, "The manager, session or interpreter is closed or closing.")
+      .value("LOADER", ErrorCode::kLoader, "A shared library that could not be loaded.")
+      .value("SYSTEM", ErrorCode::kSystem, "The operating system refused: no memory, no descriptor, no thread.");
+  nb::register_exception_translator(translate);
+}
+
+}  // namespace deploy::bindings

@@ -1,0 +1,41 @@
+"""Runs Python model code on every core of one process: any number of isolated interpreters, one copy of the weights.
+
+    manager = deploy.InterpreterManager(interpreters=4)
+    model = manager.load_package("bert.pt").load_pickle("model", "model.pkl")
+    y = model(x, attention_mask=mask)      # any thread, any interpreter
+    torch.from_dlpack(y)                   # tensors share memory both ways
+
+The names are those of the C++ API, whose headers (include/deploy/) have the full contracts. Everything that fails raises deploy.Error.
+"""
+
+from deploy._environment import Environment
+from deploy._error import Error
+from deploy._deploy import (
+    ErrorCode,
+    Interpreter,
+    InterpreterManager,
+    InterpreterSession,
+    Object,
+    Package,
+    ReplicatedObject,
+    Tensor,
+    python_version,
+)
+
+__all__ = [
+    "Environment",
+    "Error",
+    "ErrorCode",
+    "Interpreter",
+    "InterpreterManager",
+    "InterpreterSession",
+    "Object",
+    "Package",
+    "ReplicatedObject",
+    "Tensor",
+    "python_version",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = "deploy"
+del _name

@@ -1,0 +1,56 @@
+"""What the interpreters of one manager see of the machine."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from deploy._deploy import ErrorCode, _venv_site_packages, python_version
+from deploy._error import Error
+
+
+@dataclass
+class Environment:
+    """Third-party packages and settings for interpreters. A plain value; the folders are checked when interpreters are created (Error with
+    code ENVIRONMENT: a missing folder, or packages of another Python version).
+
+    site_packages      folders of installed packages, in sys.path order; the standard library comes from the image, never from here
+    extra_paths        put in front of site_packages on sys.path, for plain source folders; not checked for a Python version
+    private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter although their file does not show it
+    preload            modules imported in every interpreter before it takes its first call, in order ("torch")
+    """
+
+    site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
+    extra_paths: Sequence[str | os.PathLike[str]] = field(default_factory=list)
+    private_libraries: Sequence[str] = field(default_factory=list)
+    preload: Sequence[str] = field(default_factory=list)
+
+    @staticmethod
+    def from_venv(path: str | os.PathLike[str]) -> Environment:
+        """The packages of a virtual environment; Error with code ENVIRONMENT, with what was found, where there are none."""
+        return Environment(site_packages=_venv_site_packages(path))
+
+    @staticmethod
+    def from_running_python() -> Environment:
+        """The packages of the Python that runs this code, apart from folders that .pth files add. Error with code ENVIRONMENT where its
+        version is not that of the interpreters (python_version())."""
+        running = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if running != python_version():
+            raise Error(
+                ErrorCode.ENVIRONMENT,
+                f"the running Python {sys.executable} is {running}, and the interpreters are Python {python_version()}, which cannot use "
+                f"its packages; give an environment: deploy.Environment.from_venv(path of a Python {python_version()} environment)",
+            )
+        folders = [*site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        if site.ENABLE_USER_SITE:
+            folders.insert(0, site.getusersitepackages())
+        return Environment(site_packages=[folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)])
+
+    @staticmethod
+    def bare() -> Environment:
+        """The standard library only."""
+        return Environment()
