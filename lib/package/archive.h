@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/support/result.h"
+
+namespace deploy {
+
+// One file of an archive. Its data lies at [offset, offset + stored_size) of the archive's file, which was checked.
+struct Record {
+  std::string name;  // without the archive's root folder
+  std::uint64_t offset = 0;
+  std::uint64_t stored_size = 0;
+  std::uint64_t size = 0;  // stored_size, unless it is deflated
+  bool deflated = false;
+};
+
+// The records of a package: a zip file whose entries all lie in one root folder. Reads the directory and the headers only, never
+// the data. Nothing in the file is trusted: whatever the bytes, parse() gives records that lie inside the file and do not overlap,
+// or a kInvalidPackage that says what was found. CRCs are not checked: PyTorch can be told not to write them.
+class Archive {
+ public:
+  // `path` is for messages only.
+  static Result<Archive> parse(std::span<const std::byte> file, const std::string& path);
+
+  // In file order.
+  const std::vector<Record>& records() const { return records_; }
+  const Record* find(std::string_view name) const;
+
+  // The root folder's name.
+  const std::string& root() const { return root_; }
+
+  // "a.py, b.py and 12 more": for messages about a record that is not there.
+  std::string describe_records() const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+
+  std::string root_;
+  std::vector<Record> records_;
+  std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
+};
+
+}  // namespace deploy

@@ -1,0 +1,364 @@
+"""The importer of packages, inside an interpreter: what torch.package's PackageExporter writes, read without torch
+where the package does not need it.
+
+Names. Interned code is imported under its own names and is in sys.modules like any other module, because interpreters, not
+names, are what isolates packages' users from each other. Only where that would shadow something does a package fall back to
+torch.package's way: if one of its top-level names belongs to another open package, is imported already or is installed in
+the environment, all its modules are called `<torch_package_N>.name`, and an `__import__` of their own finds them.
+Either way a module that is not in the package comes from the environment.
+
+Code that torch.fx generates (`fx-generated._0`) has the same names in every package and is asked for by pickles only, so
+it is always imported under mangled names.
+"""
+
+import builtins
+import importlib
+import importlib.util
+import itertools
+import linecache
+import sys
+from importlib.machinery import ModuleSpec
+
+from _deploy import archive as _archive
+from _deploy import resources, unpickle
+
+InvalidPackage = _archive.InvalidPackage
+
+_GENERATED = "fx-generated"
+_SELF = "torch_package_importer"
+
+# Far above torch.package's own numbers, which count from 0.
+_numbers = itertools.count(1_000_000)
+
+# Top-level name -> the importer that it belongs to; `<torch_package_N>` too.
+_owners = {}
+
+# Package id -> open importer.
+_open = {}
+
+
+class _Finder:
+    """The one entry in sys.meta_path for all packages."""
+
+    @staticmethod
+    def find_spec(fullname, path=None, target=None):
+        importer = _owners.get(fullname.partition(".")[0])
+        return importer._find_spec(fullname) if importer else None
+
+    @staticmethod
+    def invalidate_caches():
+        pass
+
+
+def find_elsewhere(name, path=None):
+    """The spec of a module that no package has, without importing anything; None where there is none."""
+    for finder in sys.meta_path:
+        if finder is _Finder or not hasattr(finder, "find_spec"):
+            continue
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
+
+
+def missing_modules(names):
+    """Those of `names` that the environment does not have. Imports a module only where nothing else can tell."""
+    return [name for name in names if not _has_module(name)]
+
+
+def _has_module(name):
+    if sys.modules.get(name) is not None:
+        return True
+    path = None
+    parent = ""
+    for part in name.split("."):
+        parent_module = sys.modules.get(parent)
+        if parent_module is not None:
+            path = getattr(parent_module, "__path__", None)
+        full = f"{parent}.{part}" if parent else part
+        spec = find_elsewhere(full, path) if not parent or path is not None else None
+        if spec is None:
+            return bool(parent) and _can_import(name)  # a module that its parent makes at run time, like torch._C._nn
+        parent, path = full, spec.submodule_search_locations
+    return True
+
+
+def _can_import(name):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Another module that it needs may be missing: that is for the import itself to report.
+        return error.name is not None and not (name + ".").startswith(error.name + ".")
+    except Exception:
+        return True
+    return True
+
+
+class PackageImporter:
+    """torch.package.PackageImporter's interface over a package file. `package_id` is the host's number for it."""
+
+    def __init__(self, archive, package_id=-1):
+        self.archive = archive
+        self.package_id = package_id
+        self.filename = archive.path
+        self._prefix = f"<torch_package_{next(_numbers)}>"
+        self.extern_modules = archive.read(".data/extern_modules").decode().splitlines()
+        self._sources = {}  # module name -> its record, or None for a package without __init__.py
+        self._packages = set()
+        self._scan()
+        self._load = None  # the load_pickle that runs
+        self._zip_reader = None
+        self._claim()
+
+    def _scan(self):
+        externs = set(self.extern_modules)
+        for record in self.archive.names():
+            *folders, file = record.split("/")
+            if folders and folders[0] == ".data":
+                continue
+            for depth in range(1, len(folders) + 1):
+                package = ".".join(folders[:depth])
+                if package in externs:
+                    raise InvalidPackage(
+                        f"package {self.filename!r} has a file {record!r} inside module {package!r}, which is extern"
+                    )
+                self._packages.add(package)
+                self._sources.setdefault(package, None)
+            if file == "__init__.py" and folders:
+                self._sources[".".join(folders)] = record
+            elif file.endswith(".py"):
+                self._sources.setdefault(".".join([*folders, file[:-3]]), record)
+        for name in self._packages:
+            source = self._sources[name]
+            if source is not None and not source.endswith("/__init__.py"):
+                raise InvalidPackage(f"package {self.filename!r} has both a module {source!r} and a folder of that name")
+
+    def _claim(self):
+        """Decides under which names the code is imported (see the module's text), and takes them."""
+        tops = {name.partition(".")[0] for name in self._sources} - {_GENERATED}
+        self._code_tops = {name.partition(".")[0] for name, source in self._sources.items() if source} - {_GENERATED}
+        taken = {top for top in tops if top in _owners or top in sys.modules or find_elsewhere(top) is not None}
+        self.mangled = bool(taken & self._code_tops)
+        # Files of mangled modules need names of their own too, for tracebacks; these are torch.package's.
+        self._base = f"{self._prefix}." if self.mangled else f"{self.filename}/"
+        _owners[self._prefix] = self
+        if not self.mangled:
+            # A folder of data only never shadows anything; load_text and the like read it by its path.
+            _owners.update(dict.fromkeys(tops - taken, self))
+        if _Finder not in sys.meta_path:
+            sys.meta_path.insert(0, _Finder)
+
+    def close(self):
+        """Gives the names back. Objects that are alive keep working as far as they import nothing more."""
+        for top in [top for top, owner in _owners.items() if owner is self]:
+            del _owners[top]
+        for name, module in list(sys.modules.items()):
+            if getattr(getattr(module, "__spec__", None), "loader", None) is self:
+                del sys.modules[name]
+                linecache.cache.pop(module.__dict__.get("__file__"), None)
+        _open.pop(self.package_id, None)
+
+    # Names.
+
+    def owns(self, name):
+        """Whether the package has a module of that (unmangled) name."""
+        return name in self._sources
+
+    def demangle(self, name):
+        if name == self._prefix:
+            return ""
+        return name[len(self._prefix) + 1 :] if name.startswith(self._prefix + ".") else name
+
+    def _import_name(self, name):
+        """The name in sys.modules of the package's own module `name`."""
+        return f"{self._prefix}.{name}" if self.mangled or name.partition(".")[0] == _GENERATED else name
+
+    def import_module(self, name, package=None):
+        name = self.demangle(name)
+        if name == _SELF:
+            return self
+        if not self.owns(name):
+            return importlib.import_module(name)
+        import_name = self._import_name(name)
+        if _owners.get(import_name.partition(".")[0]) is not self:
+            return self._detached_folder(name)
+        return importlib.import_module(import_name)
+
+    def _detached_folder(self, name):
+        # A folder of data whose name the environment has: only its resources are meant.
+        spec = ModuleSpec(name, self, origin=self._origin(name), is_package=True)
+        return importlib.util.module_from_spec(spec)
+
+    def _import_hook(self, name, globals=None, locals=None, fromlist=(), level=0):
+        """`__import__` of mangled modules, and of those that ask for the package itself."""
+        if level == 0 and name == _SELF:
+            return self
+        top = name.partition(".")[0]
+        if level or not self.mangled or top not in self._code_tops:
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        # An extern module may lie in an interned package: the package's own module gets it as an attribute.
+        for extern in [name, *(f"{name}.{item}" for item in fromlist or () if isinstance(item, str))]:
+            parent, _, last = extern.rpartition(".")
+            if extern in self.extern_modules and self.owns(parent):
+                setattr(self.import_module(parent), last, importlib.import_module(extern))
+        if not self.owns(name) and name in self.extern_modules:
+            return importlib.import_module(name) if fromlist else self.import_module(top)
+        module = builtins.__import__(f"{self._prefix}.{name}", globals, locals, fromlist, 0)
+        return module if fromlist else self.import_module(top)
+
+    # The loader and finder protocols.
+
+    def _origin(self, name):
+        return self._base + (self._sources[name] or name.replace(".", "/"))
+
+    def _find_spec(self, fullname):
+        name = self.demangle(fullname)
+        if name == "":
+            return ModuleSpec(fullname, self, is_package=True)
+        if name not in self._sources:
+            return None
+        is_package = name in self._packages
+        origin = self._origin(name)
+        spec = ModuleSpec(fullname, self, origin=origin, is_package=is_package)
+        if is_package:
+            spec.submodule_search_locations.append(self._base + name.replace(".", "/"))
+        spec.has_location = self._sources[name] is not None  # sets __file__
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = self.demangle(module.__spec__.name)
+        source = self.get_data_of(name)
+        namespace = module.__dict__
+        namespace["__torch_package__"] = True
+        if source is None:
+            return
+        if self.mangled or _SELF.encode() in source:
+            namespace["__builtins__"] = {**builtins.__dict__, "__import__": self._import_hook}
+        linecache.lazycache(module.__file__, namespace)
+        exec(self._compile(source, module.__file__), namespace)
+        torch_importer = sys.modules.get("torch.package.package_importer")
+        if self.mangled and torch_importer is not None:
+            # torch.compile looks mangled names up in torch.package's own table.
+            torch_importer._package_imported_modules[module.__name__] = module
+
+    @staticmethod
+    def _compile(source, filename):
+        return compile(source, filename, "exec", dont_inherit=True)
+
+    def get_data_of(self, name):
+        """The source of the package's module `name` as bytes, or None where it has none."""
+        record = self._sources.get(name)
+        return None if record is None else self.archive.read(record)
+
+    def get_source(self, fullname):
+        source = self.get_data_of(self.demangle(fullname))
+        return None if source is None else importlib.util.decode_source(source)
+
+    def get_code(self, fullname):
+        source = self.get_data_of(self.demangle(fullname))
+        return self._compile(source or b"", self.get_filename(fullname))
+
+    def get_filename(self, fullname):
+        name = self.demangle(fullname)
+        if name not in self._sources:
+            raise ImportError(f"no module {name!r} in package {self.filename!r}", name=fullname)
+        return self._origin(name)
+
+    def is_package(self, fullname):
+        return self.demangle(fullname) in self._packages
+
+    def get_data(self, path):
+        return self.archive.read(path.removeprefix(self._base))
+
+    def get_resource_reader(self, fullname):
+        name = self.demangle(fullname)
+        return resources.Reader(self.archive, name.replace(".", "/")) if name in self._packages else None
+
+    # Data.
+
+    def _record(self, package, resource):
+        name = self.demangle(package if isinstance(package, str) else package.__name__)
+        if "/" in resource:
+            raise ValueError(f"{resource!r} must be only a file name")
+        return f"{name.replace('.', '/')}/{resource}" if name else resource
+
+    def load_binary(self, package, resource):
+        return self.archive.read(self._record(package, resource))
+
+    def load_text(self, package, resource, encoding="utf-8", errors="strict"):
+        return self.load_binary(package, resource).decode(encoding, errors)
+
+    def load_pickle(self, package, resource, map_location=None):
+        data = self.load_binary(package, resource)
+        outer, self._load = self._load, unpickle.Load(self, map_location)
+        try:
+            return self._load.run(data)
+        finally:
+            self._load = outer
+
+    def python_version(self):
+        record = ".data/python_version"
+        return self.archive.read(record).decode().strip() if record in self.archive else None
+
+    def id(self):
+        return self._prefix
+
+    def file_structure(self, *, include="**", exclude=()):
+        from torch.package.file_structure_representation import _create_directory_from_file_list
+
+        return _create_directory_from_file_list(self.filename, self.archive.names(), include, exclude)
+
+    # What the functions that torch puts into pickles ask of an importer.
+
+    @property
+    def zip_reader(self):
+        if self._zip_reader is None:
+            import torch
+
+            self._zip_reader = torch._C.PyTorchFileReader(f"/proc/self/fd/{self.archive.fd}")
+        return self._zip_reader
+
+    @property
+    def storage_context(self):
+        return self._load.storage_context() if self._load else None
+
+    @property
+    def last_map_location(self):
+        return self._load.map_location if self._load else None
+
+
+class Handle:
+    """The host's reference to an open package: dropping it closes the package."""
+
+    def __init__(self, importer):
+        self.importer = importer
+
+    def load_pickle(self, package, resource):
+        return self.importer.load_pickle(package, resource)
+
+    def load_binary(self, package, resource):
+        return self.importer.load_binary(package, resource)
+
+    def __del__(self):
+        if sys.meta_path is not None:  # None: the interpreter is being finalised
+            self.importer.close()
+
+
+def open(package_id, fd, path, records):
+    """Opens a package for the host, which has parsed it (see Archive)."""
+    importer = PackageImporter(_archive.Archive(fd, path, records), package_id)
+    _open[package_id] = importer
+    return Handle(importer)
+
+
+def opened(package_id):
+    return _open[package_id]
+
+
+def owner_of(module_name):
+    """The importer that a module belongs to, or None."""
+    importer = _owners.get(module_name.partition(".")[0]) if isinstance(module_name, str) else None
+    return importer if importer is not None and importer.owns(importer.demangle(module_name)) else None

@@ -1,0 +1,1 @@
+"""Installed where packages are written, not where they are loaded."""

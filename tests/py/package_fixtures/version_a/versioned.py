@@ -1,0 +1,6 @@
+from versioned_helper import suffix
+
+
+class Versioned:
+    def __call__(self):
+        return "a" + suffix()
