@@ -33,13 +33,14 @@ nb::object to_python_error(const Error& error) {
 std::string describe(const nb::python_error& error) {
   std::string result = nb::cast<std::string>(error.type().attr("__qualname__"));
   nb::object message = nb::steal(PyObject_Str(error.value().ptr()));
-  if (!message.is_valid()) {
+  const char* utf8 = message.is_valid() ? PyUnicode_AsUTF8(message.ptr()) : nullptr;
+  if (!utf8) {
     PyErr_Clear();
     return result;
   }
-  const char* utf8 = PyUnicode_AsUTF8(message.ptr());
-  if (!utf8) PyErr_Clear();
-  return utf8 && *utf8 ? result + ": " + utf8 : result;
+  // PyTorch puts a C++ stack below its first line.
+  const std::string_view first_line = std::string_view(utf8).substr(0, std::string_view(utf8).find('\n'));
+  return first_line.empty() ? result : result + ": " + std::string(first_line);
 }
 
 void export_errors(nb::module_& m) {

@@ -13,7 +13,7 @@ namespace nb = nanobind;
 // The Python exception deploy.Error of `error`.
 nb::object to_python_error(const Error& error);
 
-// "ValueError: bad shape": the host Python exception that is set, which is cleared. What a caught nb::python_error says in one line.
+// A caught host exception in one line: "ValueError: bad shape".
 std::string describe(const nb::python_error& error);
 
 }  // namespace deploy::bindings

@@ -2,6 +2,8 @@
 
 #include <dlpack/dlpack.h>
 
+#include <string>
+
 #include "bindings/deferred.h"
 #include "deploy/error.h"
 
@@ -90,6 +92,18 @@ Tensor consume(nb::handle capsule) {
   throw Error(ErrorCode::kInvalidArgument, "__dlpack__() returned no capsule named dltensor_versioned or dltensor");
 }
 
+Tensor exported(nb::handle object) {
+  const DLPackExchangeAPI* api = exchange_api(object);
+  if (!api) return consume(call_dlpack(object, is_on_cuda(object)));
+  nb::object resolved = resolve_lazy_bits(object);
+  DLManagedTensorVersioned* managed = nullptr;
+  if (api->managed_tensor_from_py_object_no_sync(resolved.ptr(), &managed) != 0) throw nb::python_error();
+  if (!is_cuda_like(managed->dl_tensor.device)) return defer_deletion(managed);
+  managed->deleter(managed);  // the ordinary way orders streams
+  if (nb::hasattr(resolved, "detach")) resolved = resolved.attr("detach")();
+  return consume(call_dlpack(resolved, true));
+}
+
 }  // namespace
 
 bool is_host_tensor(nb::handle object) {
@@ -98,16 +112,11 @@ bool is_host_tensor(nb::handle object) {
 }
 
 Tensor from_host_tensor(nb::handle object) {
-  if (const DLPackExchangeAPI* api = exchange_api(object)) {
-    nb::object resolved = resolve_lazy_bits(object);
-    DLManagedTensorVersioned* managed = nullptr;
-    if (api->managed_tensor_from_py_object_no_sync(resolved.ptr(), &managed) != 0) throw nb::python_error();
-    if (!is_cuda_like(managed->dl_tensor.device)) return defer_deletion(managed);
-    managed->deleter(managed);  // the ordinary way synchronises streams
-    if (nb::hasattr(object, "detach")) return consume(call_dlpack(resolved.attr("detach")(), true));
-    return consume(call_dlpack(resolved, true));
+  Tensor result = exported(object);
+  if (!result.data() && result.numel() != 0) {
+    throw Error(ErrorCode::kInvalidArgument, "it has " + std::to_string(result.numel()) + " elements and no memory; a fake tensor?");
   }
-  return consume(call_dlpack(object, is_on_cuda(object)));
+  return result;
 }
 
 }  // namespace deploy::bindings

@@ -23,7 +23,7 @@ constexpr const char* kInterpreterDoc =
 void export_interpreter(nb::module_& m) {
   nb::class_<InterpreterHandle>(m, "Interpreter", kInterpreterDoc)
       .def(nb::new_([](nb::object environment) { return InterpreterHandle::create(to_environment(environment)); }),
-           nb::arg("environment") = nb::none(), nb::sig("def __init__(self, environment: deploy.Environment | None = None) -> None"))
+           nb::arg("environment") = nb::none())
       .def("acquire_session",
            [](const InterpreterHandle& self) {
              Interpreter interpreter = self.get();

@@ -40,8 +40,7 @@ void close(const ManagerHandle& self) {
 void export_manager(nb::module_& m) {
   using Handle = std::shared_ptr<ManagerHandle>;
   nb::class_<ManagerHandle>(m, "InterpreterManager", kManagerDoc)
-      .def(nb::new_(&create), nb::arg("interpreters") = 1, nb::arg("environment") = nb::none(),
-           nb::sig("def __init__(self, interpreters: int = 1, environment: deploy.Environment | None = None) -> None"))
+      .def(nb::new_(&create), nb::arg("interpreters") = 1, nb::arg("environment") = nb::none())
       .def("load_package",
            [](const Handle& self, nb::object path) {
              std::string text = to_path(path);

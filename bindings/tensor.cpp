@@ -6,8 +6,8 @@
 #include <span>
 
 #include "bindings/exports.h"
-#include "bindings/host_tensors.h"
 #include "bindings/tensor_export.h"
+#include "bindings/values.h"
 
 namespace deploy::bindings {
 
@@ -47,7 +47,7 @@ constexpr const char* kDlpackDoc =
 void export_tensor(nb::module_& m) {
   auto tensor = nb::class_<Tensor>(m, "Tensor", kTensorDoc);
   tensor
-      .def("__init__", [](Tensor* self, nb::object source) { new (self) Tensor(from_host_tensor(source)); }, nb::arg("source"))
+      .def("__init__", [](Tensor* self, nb::object source) { new (self) Tensor(to_value(source, "the source").as_tensor()); }, nb::arg("source"))
       .def(
           "__dlpack__",
           [](const Tensor& self, nb::object, nb::object max_version, nb::object dl_device, std::optional<bool> copy) {

@@ -36,6 +36,6 @@ __all__ = [
     "python_version",
 ]
 
-for _name in __all__:
-    globals()[_name].__module__ = "deploy"
-del _name
+for _public in (Error, ErrorCode, Interpreter, InterpreterManager, InterpreterSession, Object, Package, ReplicatedObject, Tensor, Environment):
+    _public.__module__ = "deploy"
+del _public
