@@ -8,7 +8,9 @@ marshalled code object, or b"" for a data file. assemble_archive.py joins the pa
 import argparse
 import marshal
 import os
+import pickle
 import sys
+import warnings
 
 IMAGE_STDLIB = f"<image>/python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -44,6 +46,19 @@ def compiled(path, content):
     return marshal.dumps(code)
 
 
+def grammar_tables(stdlib):
+    """lib2to3 reads its grammars as files and writes pickles beside them; in the image it finds the pickles."""
+    if not os.path.isdir(f"{stdlib}/lib2to3"):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from lib2to3.pgen2 import driver, pgen
+    for name in ("Grammar.txt", "PatternGrammar.txt"):
+        path = f"{stdlib}/lib2to3/{name}"
+        tables = pgen.generate_grammar(path)
+        yield "lib2to3/" + os.path.basename(driver._generate_pickle_name(path)), pickle.dumps(tables.__dict__)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", required=True)
@@ -52,7 +67,10 @@ def main():
     options = parser.parse_args()
 
     entries = []
-    for folder in options.folders or [os.path.dirname(os.__file__)]:
+    stdlib = os.path.dirname(os.__file__)
+    if not options.folders:
+        entries += ((path, content, b"") for path, content in grammar_tables(stdlib))
+    for folder in options.folders or [stdlib]:
         for file in wanted_files(folder):
             path = os.path.join(options.prefix, os.path.relpath(file, folder))
             with open(file, "rb") as stream:

@@ -8,7 +8,7 @@ It is executed before any other module can be imported from the image: it import
 """
 
 import sys
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import FrozenImporter, ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader, _LoaderBasics, decode_source, spec_from_file_location
 
 import _deploy_image
@@ -41,6 +41,12 @@ def _locate(name):
     return None
 
 
+class ImageSpec(ModuleSpec):
+    """A spec without a cached file: a path that looks like one would be a trap."""
+
+    cached = None
+
+
 class ImageLoader(_LoaderBasics):
     """The loader of all modules of the archive."""
 
@@ -49,11 +55,6 @@ class ImageLoader(_LoaderBasics):
         if found is None:
             raise ImportError(f"no module {name!r} in the interpreter image", name=name)
         return found
-
-    def exec_module(self, module):
-        super().exec_module(module)
-        # There is no cached file, and a path that looks like one would be a trap.
-        module.__dict__.pop("__cached__", None)
 
     def is_package(self, name):
         return self._located(name)[2]
@@ -100,7 +101,7 @@ class ImageFinder:
         if path is not None and not any(entry.startswith(IMAGE) for entry in path):
             return None
         file, _, is_package = found
-        spec = ModuleSpec(name, self._loader, origin=f"{STDLIB}/{file}", is_package=is_package)
+        spec = ImageSpec(name, self._loader, origin=f"{STDLIB}/{file}", is_package=is_package)
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
@@ -143,8 +144,21 @@ class ImagePathEntryFinder:
         pass
 
 
+def _adopt(finder, module):
+    """Makes a module that CPython's start took from its frozen ones look as if it had been imported from the image."""
+    spec = finder.find_spec(module.__name__)
+    if spec is not None and getattr(module.__spec__, "loader", None) is FrozenImporter:
+        module.__spec__ = spec
+        module.__loader__ = spec.loader
+        module.__file__ = spec.origin
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+
+
 def install(dynload):
     finder = ImageFinder(ImageLoader(), dynload)
+    for module in list(sys.modules.values()):
+        _adopt(finder, module)
 
     def path_hook(path):
         if path == STDLIB or path.startswith(STDLIB + "/"):
