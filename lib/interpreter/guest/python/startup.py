@@ -1,6 +1,7 @@
 """The last step of boot, on Python's main thread: makes sys describe the environment that the interpreter works in."""
 
 import builtins
+import posix
 import sys
 
 # threading takes the thread that imports it first for the main one, which has to be this.
@@ -30,12 +31,16 @@ def _prefixes(paths):
 
 def run(paths):
     sys.path[:] = paths
-    # There is no program that could be started to get an interpreter like this one.
     sys.executable = sys._base_executable = ""
     found = _prefixes(paths)
     if found:
         sys.prefix = sys.exec_prefix = found[0]
         sys.base_prefix = sys.base_exec_prefix = found[1]
+        # No program is an interpreter like this one, but the environment's own Python, where there is one, runs the same packages:
+        # torch.compile asks it whether what it built can be loaded, and starts its workers with it.
+        python = f"{found[0]}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+        if posix.access(python, posix.X_OK):
+            sys.executable = sys._base_executable = python
     # Lines of several interpreters and of the host mix; parts of lines must not, and a crash must not eat them.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
