@@ -61,10 +61,10 @@ MappedFile::~MappedFile() {
   if (address_) ::munmap(address_, size_);
 }
 
-Result<MappedFile> MappedFile::map(const FileDescriptor& file, std::uint64_t offset, std::uint64_t size) {
+Result<MappedFile> MappedFile::map(int fd, std::uint64_t offset, std::uint64_t size) {
   MappedFile mapped;
   if (size == 0) return mapped;
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), static_cast<off_t>(offset));
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return system_failure("mmap of " + std::to_string(size) + " bytes", errno);
   mapped.address_ = address;
   mapped.size_ = size;

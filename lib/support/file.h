@@ -49,7 +49,7 @@ class MappedFile {
   }
   ~MappedFile();
 
-  static Result<MappedFile> map(const FileDescriptor& file, std::uint64_t offset, std::uint64_t size);
+  static Result<MappedFile> map(int fd, std::uint64_t offset, std::uint64_t size);
 
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(address_), size_}; }
 

@@ -1,0 +1,233 @@
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/loader/interpose.h"
+#include "lib/loader/namespace_impl.h"
+
+// The namespace's own libdl (dlopen(3), dlsym(3), dladdr(3), dlinfo(3)), as private code sees it
+//
+// A handle is either the address of a Library of the caller's namespace, the address of the namespace itself (dlopen(NULL): its global
+// scope, which stands for the main program), or a handle of the system's dlopen for a shared library. What is private is decided by the
+// same rule as for DT_NEEDED. A private library stays loaded until its namespace goes: dlclose counts, and does not unmap.
+
+namespace deploy::loader {
+
+namespace {
+
+#define DEPLOY_CALLER library_at(__builtin_return_address(0))
+
+// The last error of this thread, as dlerror() hands it out once. Not a std::string: its destructor would run before private code's at
+// thread exit.
+thread_local char t_error[1024];
+thread_local bool t_has_error = false;
+
+std::nullptr_t set_error(std::string_view message) {
+  const std::size_t size = std::min(message.size(), sizeof t_error - 1);
+  std::memcpy(t_error, message.data(), size);
+  t_error[size] = '\0';
+  t_has_error = true;
+  return nullptr;
+}
+
+Library* as_library(NamespaceImpl& space, void* handle) {
+  const std::lock_guard guard(space.lock);
+  const auto found = std::find_if(space.libraries.begin(), space.libraries.end(), [&](const auto& l) { return l.get() == handle; });
+  return found == space.libraries.end() ? nullptr : found->get();
+}
+
+void* open_system(NamespaceImpl& space, const char* path, int flags) {
+  void* handle = ::dlopen(path, flags);
+  if (!handle) return nullptr;
+  const std::lock_guard guard(space.lock);
+  space.system_handles.push_back({handle, path});
+  space.system_symbols.clear();  // what was missing may be there now
+  return handle;
+}
+
+void* open(Library* caller, const char* path, int flags) {
+  NamespaceImpl& space = *caller->owner;
+  t_has_error = false;
+  if (!path || !*path) return &space;
+  const Visibility visibility = (flags & RTLD_GLOBAL) ? Visibility::kGlobal : Visibility::kLocal;
+  if (flags & RTLD_NOLOAD) {
+    const std::lock_guard guard(space.lock);
+    const char* slash = std::strrchr(path, '/');
+    if (Library* known = space.find_loaded(std::string_view(slash ? slash + 1 : path))) return space.load_known(known, visibility);
+    return ::dlopen(path, flags);
+  }
+  bool is_system = false;
+  auto library = space.load_by_name(path, visibility, caller, is_system);
+  if (is_system) return open_system(space, path, flags);
+  if (!library) return set_error(library.failure().message);
+  return *library;
+}
+
+void* ns_dlopen(const char* path, int flags) {
+  Library* caller = DEPLOY_CALLER;
+  return caller ? open(caller, path, flags) : ::dlopen(path, flags);
+}
+
+void* ns_dlmopen(Lmid_t, const char* path, int) {
+  return set_error(std::string("dlmopen of '") + (path ? path : "") + "': link namespaces of glibc cannot be made from private code");
+}
+
+void* lookup_in(NamespaceImpl& space, const std::vector<Library*>& scope, const SymbolName& name) {
+  const Elf64_Sym* symbol = nullptr;
+  const Library* library = space.find_in(scope, name, symbol);
+  return library ? reinterpret_cast<void*>(space.address_of(*library, *symbol)) : nullptr;
+}
+
+// RTLD_DEFAULT: the scope that the caller's own references are bound in.
+void* lookup_default(NamespaceImpl& space, Library* caller, const SymbolName& name) {
+  if (void* found = lookup_in(space, space.global_scope, name)) return found;
+  if (caller) {
+    if (void* found = lookup_in(space, caller->local_scope, name)) return found;
+  }
+  if (void* found = find_interposed(name.text)) return found;
+  if (space.options.policy.is_private_symbol && space.options.policy.is_private_symbol(name.text)) return nullptr;
+  if (void* found = space.find_system(caller, name.text, {name.version, {}, false})) return found;
+  // glibc's own functions, whatever version is the default one.
+  static void* const c_library = ::dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  return c_library ? ::dlsym(c_library, std::string(name.text).c_str()) : nullptr;
+}
+
+// RTLD_NEXT: what the caller's reference would bind to if the search began after the caller.
+void* lookup_next(NamespaceImpl& space, Library* caller, const SymbolName& name) {
+  std::vector<Library*> scope = space.global_scope;
+  scope.insert(scope.end(), caller->local_scope.begin(), caller->local_scope.end());
+  const auto self = std::find(scope.begin(), scope.end(), caller);
+  if (self != scope.end()) scope.erase(scope.begin(), std::next(self));
+  std::erase(scope, caller);
+  if (void* found = lookup_in(space, scope, name)) return found;
+  if (void* found = find_interposed(name.text)) return found;
+  return space.find_system(caller, name.text, {name.version, {}, false});
+}
+
+void* symbol_of(Library* caller, void* handle, const char* text, const char* version) {
+  NamespaceImpl& space = *caller->owner;
+  t_has_error = false;
+  SymbolName name(text);
+  if (version) name.version = version;
+  std::string where = "the namespace";
+  void* found = nullptr;
+  {
+    const std::lock_guard guard(space.lock);
+    if (handle == RTLD_DEFAULT || handle == &space) {
+      found = lookup_default(space, caller, name);
+    } else if (handle == RTLD_NEXT) {
+      found = lookup_next(space, caller, name);
+    } else if (Library* library = as_library(space, handle)) {
+      where = library->path;
+      std::vector<Library*> closure{library};
+      for (std::size_t i = 0; i < closure.size(); ++i) {
+        for (Library* needed : closure[i]->needed) {
+          if (std::find(closure.begin(), closure.end(), needed) == closure.end()) closure.push_back(needed);
+        }
+      }
+      found = lookup_in(space, closure, name);
+      for (std::size_t i = 0; !found && i < closure.size(); ++i) {
+        for (const SystemLibrary& system : closure[i]->system) {
+          if (!found) found = version ? ::dlvsym(system.handle, text, version) : ::dlsym(system.handle, text);
+        }
+      }
+    } else {
+      return version ? ::dlvsym(handle, text, version) : ::dlsym(handle, text);
+    }
+  }
+  if (!found) set_error(where + ": undefined symbol: " + text + (version ? std::string(", version ") + version : std::string()));
+  return found;
+}
+
+void* ns_dlsym(void* handle, const char* name) {
+  Library* caller = DEPLOY_CALLER;
+  return caller ? symbol_of(caller, handle, name, nullptr) : ::dlsym(handle, name);
+}
+
+void* ns_dlvsym(void* handle, const char* name, const char* version) {
+  Library* caller = DEPLOY_CALLER;
+  return caller ? symbol_of(caller, handle, name, version) : ::dlvsym(handle, name, version);
+}
+
+int ns_dlclose(void* handle) {
+  Library* caller = DEPLOY_CALLER;
+  if (!caller) return ::dlclose(handle);
+  NamespaceImpl& space = *caller->owner;
+  if (handle == &space) return 0;
+  const std::lock_guard guard(space.lock);
+  if (Library* library = as_library(space, handle)) {
+    if (library->references == 0) {
+      set_error(library->path + ": closed more often than opened");
+      return -1;
+    }
+    --library->references;
+    return 0;
+  }
+  const auto held = std::find_if(space.system_handles.begin(), space.system_handles.end(), [&](const SystemLibrary& s) { return s.handle == handle; });
+  if (held != space.system_handles.end()) space.system_handles.erase(held);
+  space.system_symbols.clear();
+  return ::dlclose(handle);
+}
+
+char* ns_dlerror() {
+  if (std::exchange(t_has_error, false)) {
+    ::dlerror();
+    return t_error;
+  }
+  return ::dlerror();
+}
+
+// The nearest symbol at or below an address, of those that have one.
+const Elf64_Sym* nearest_symbol(const Library& library, std::uintptr_t address) {
+  const Elf64_Sym* best = nullptr;
+  const std::uint64_t vaddr = address - library.bias();
+  for (const Elf64_Sym& s : library.symbols->symbols()) {
+    if (s.st_shndx == SHN_UNDEF || s.st_value == 0 || ELF64_ST_TYPE(s.st_info) == STT_TLS || s.st_value > vaddr) continue;
+    if (s.st_size != 0 && vaddr - s.st_value >= s.st_size) continue;
+    if (!best || s.st_value > best->st_value) best = &s;
+  }
+  return best;
+}
+
+int address_info(const void* address, Dl_info* info, void** extra, int flags) {
+  Library* library = library_at(address);
+  if (!library) return flags != 0 ? ::dladdr1(address, info, extra, flags) : ::dladdr(address, info);
+  const Elf64_Sym* symbol = nearest_symbol(*library, reinterpret_cast<std::uintptr_t>(address));
+  info->dli_fname = library->path.c_str();
+  info->dli_fbase = reinterpret_cast<void*>(library->mapping.start());
+  info->dli_sname = symbol ? library->symbols->name(*symbol).data() : nullptr;
+  info->dli_saddr = symbol ? reinterpret_cast<void*>(library->address(symbol->st_value)) : nullptr;
+  if (flags == RTLD_DL_LINKMAP) *extra = &library->link;
+  if (flags == RTLD_DL_SYMENT) *extra = const_cast<Elf64_Sym*>(symbol);
+  return 1;
+}
+
+int ns_dladdr(const void* address, Dl_info* info) { return address_info(address, info, nullptr, 0); }
+int ns_dladdr1(const void* address, Dl_info* info, void** extra, int flags) { return address_info(address, info, extra, flags); }
+
+int ns_dlinfo(void* handle, int request, void* result) {
+  Library* caller = DEPLOY_CALLER;
+  Library* library = caller ? as_library(*caller->owner, handle) : nullptr;
+  if (!library) return ::dlinfo(handle, request, result);
+  switch (request) {
+    case RTLD_DI_LINKMAP: *static_cast<link_map**>(result) = &library->link; return 0;
+    case RTLD_DI_ORIGIN: {
+      const std::string origin = expand_origin("$ORIGIN", library->path);
+      std::memcpy(result, origin.c_str(), origin.size() + 1);
+      return 0;
+    }
+    case RTLD_DI_TLS_MODID: *static_cast<std::size_t*>(result) = library->tls_module; return 0;
+    default: set_error("dlinfo: request " + std::to_string(request) + " is not known for a private library"); return -1;
+  }
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string_view, void*>> libdl_functions() {
+  const auto at = [](auto function) { return reinterpret_cast<void*>(function); };
+  return {{"dlopen", at(ns_dlopen)},   {"dlmopen", at(ns_dlmopen)}, {"dlsym", at(ns_dlsym)},     {"dlvsym", at(ns_dlvsym)}, {"dlclose", at(ns_dlclose)},
+          {"dlerror", at(ns_dlerror)}, {"dladdr", at(ns_dladdr)},   {"dladdr1", at(ns_dladdr1)}, {"dlinfo", at(ns_dlinfo)}};
+}
+
+}  // namespace deploy::loader

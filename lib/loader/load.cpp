@@ -1,0 +1,318 @@
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "lib/loader/debugger.h"
+#include "lib/loader/object_index.h"
+#include "lib/loader/relocate.h"
+
+// Loading is a transaction in four steps, each over all new libraries before the next begins:
+//
+//   1. map       the requested file and, breadth-first, every private library that it needs; system libraries are opened on the way
+//   2. relocate  all of them; then the deferred relocations, whose resolver functions call through relocated code
+//   3. publish   scopes, address index, debugger
+//   4. run       initialisers, dependencies first
+//
+// Relocating all before running any is required, not neat: an initialiser may call a C++ template function that another
+// library of the same load interposes. A failure in 1 or 2 undoes everything; nothing of the load was visible.
+
+namespace deploy::loader {
+
+namespace {
+
+constexpr std::size_t kMaxLibrariesPerLoad = 4096;
+
+std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+class Load {
+ public:
+  Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) {}
+  ~Load() {
+    if (!committed_) undo();
+  }
+
+  Result<Library*> run(const std::string& path, LibraryFile file, Library* caller) {
+    auto root = add(path, std::move(file), caller);
+    if (!root) return root;
+    for (std::size_t i = 0; i < added_.size(); ++i) {
+      if (auto done = map_needed(*added_[i]); !done) return std::move(done.failure()).within(path);
+    }
+    set_scopes();
+    if (auto done = relocate_all(); !done) return std::move(done.failure()).within(path);
+    committed_ = true;
+    publish();
+    space_.initialise(initialisation_order(*root));
+    return *root;
+  }
+
+ private:
+  // Maps one file and makes it a library of the namespace.
+  Result<Library*> add(const std::string& path, LibraryFile file, Library* loaded_by) {
+    if (added_.size() >= kMaxLibrariesPerLoad) return Failure{ErrorCode::kLoader, path + ": needs more than 4096 libraries"};
+    auto library = std::make_unique<Library>();
+    library->owner = &space_;
+    library->path = path;
+    library->identity = file.identity;
+    library->loaded_by = loaded_by;
+    library->names = {std::string(file_name(path))};
+    if (!file.dynamic.soname.empty()) library->names.push_back(file.dynamic.soname);
+    auto mapping = MappedImage::map(file.image, file.fd, file.offset, file.dynamic.text_relocations);
+    if (!mapping) return std::move(mapping.failure()).within(path);
+    library->mapping = std::move(*mapping);
+    library->image = std::move(file.image);
+    library->dynamic = std::move(file.dynamic);
+    auto symbols = SymbolTable::create(library->dynamic, ImageBytes::of_mapping(library->image, library->bias()));
+    if (!symbols) return std::move(symbols.failure()).within(path);
+    library->symbols = std::move(*symbols);
+    library->link.l_addr = library->bias();
+    library->link.l_name = library->path.data();
+    library->link.l_ld = reinterpret_cast<ElfW(Dyn)*>(library->address(library->image.dynamic.vaddr));
+    added_.push_back(library.get());
+    space_.libraries.push_back(std::move(library));
+    return added_.back();
+  }
+
+  Result<void> map_needed(Library& library) {
+    const SearchPath search = search_of(library);
+    for (const std::string& name : library.dynamic.needed) {
+      if (auto done = need(library, name, search); !done) return done;
+    }
+    return {};
+  }
+
+  Result<void> need(Library& library, const std::string& name, const SearchPath& search) {
+    if (space_.classifier.is_shared_name(file_name(name))) return open_system(library, name, name);
+    if (Library* known = space_.find_loaded(name)) {
+      library.needed.push_back(known);
+      return {};
+    }
+    const auto found = find_library(name, search);
+    if (!found) return open_system(library, name, name);  // the system's loader may know more (LD_PRELOAD, its own namespaces), and its error is exact
+    auto file = LibraryFile::open(*found);
+    if (!file) return file.failure();
+    if (Library* known = space_.find_loaded(file->identity)) {
+      known->names.push_back(name);
+      library.needed.push_back(known);
+      return {};
+    }
+    const bool is_private =
+        space_.classifier.is_quiet_name(file_name(name)) || space_.classifier.is_private(*found, *file, search);
+    if (!is_private) return open_system(library, name, *found);
+    auto dependency = add(*found, std::move(*file), &library);
+    if (!dependency) return dependency.failure();
+    (*dependency)->names.push_back(name);
+    library.needed.push_back(*dependency);
+    return {};
+  }
+
+  // Opens a shared library with the system's loader, its own dependencies first and by full path: those in a wheel's .libs folder often have no
+  // RUNPATH of their own.
+  Result<void> open_system(Library& library, const std::string& name, const std::string& path) {
+    std::set<std::string> visited;
+    auto handle = open_leaves_first(path, search_of(library), visited, library);
+    if (!handle) return Failure{ErrorCode::kLoader, library.path + " needs '" + name + "': " + handle.failure().message};
+    library.system.push_back({*handle, path});
+    return {};
+  }
+
+  Result<void*> open_leaves_first(const std::string& path, const SearchPath& inherited, std::set<std::string>& visited, Library& library) {
+    if (path.find('/') != std::string::npos && visited.insert(path).second) {
+      if (auto file = LibraryFile::open(path)) {
+        const SearchPath search = search_path_of(file->dynamic, path, inherited);
+        for (const std::string& needed : file->dynamic.needed) {
+          if (space_.classifier.is_shared_name(needed)) continue;
+          SearchPath local{search.rpath, search.runpath};
+          const auto found = find_library(needed, local);
+          if (!found || visited.contains(*found)) continue;
+          if (auto leaf = open_leaves_first(*found, search, visited, library)) library.system.push_back({*leaf, *found});
+        }
+      }
+    }
+    if (void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) return handle;
+    const char* why = ::dlerror();
+    return Failure{ErrorCode::kLoader, why ? why : "dlopen failed"};
+  }
+
+  SearchPath search_of(const Library& library) const {
+    SearchPath inherited;
+    for (const Library* by = library.loaded_by; by; by = by->loaded_by) {
+      if (!by->dynamic.runpath.empty()) continue;
+      for (const std::string& folder : by->dynamic.rpath) inherited.rpath.push_back(expand_origin(folder, by->path));
+    }
+    return search_path_of(library.dynamic, library.path, inherited);
+  }
+
+  // The local scope of a load: breadth-first over its root's dependencies, new and old (gABI chapter 5, "Shared Object Dependencies").
+  void set_scopes() {
+    std::vector<Library*> order{added_.front()};
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      for (Library* needed : order[i]->needed) {
+        if (std::find(order.begin(), order.end(), needed) == order.end()) order.push_back(needed);
+      }
+    }
+    for (Library* library : added_) library->local_scope = order;
+    if (visibility_ == Visibility::kGlobal) make_global(order);
+  }
+
+  void make_global(const std::vector<Library*>& order) {
+    for (Library* library : order) {
+      if (std::exchange(library->global, true)) continue;
+      space_.global_scope.push_back(library);
+      made_global_.push_back(library);
+    }
+  }
+
+  // Initial-exec references decide which blocks must lie in static TLS before any module gets its number.
+  Result<void> reserve_tls() {
+    for (Library* library : added_) {
+      for (const AddressRange& range : {library->dynamic.relocations, library->dynamic.plt_relocations}) {
+        const auto* table = reinterpret_cast<const Elf64_Rela*>(library->address(range.vaddr));
+        for (std::uint64_t i = 0; i < range.size / sizeof(Elf64_Rela); ++i) {
+          if (ELF64_R_TYPE(table[i].r_info) != R_X86_64_TPOFF64) continue;
+          if (auto done = reserve_for(*library, ELF64_R_SYM(table[i].r_info)); !done) return done;
+        }
+      }
+    }
+    for (Library* library : added_) {
+      if (library->image.tls) library->tls_module = tls_add(library->tls_image(), library->static_tls ? &*library->static_tls : nullptr);
+    }
+    return {};
+  }
+
+  Result<void> reserve_for(Library& library, std::size_t symbol) {
+    Library* target = &library;
+    if (symbol != STN_UNDEF) {
+      auto definition = space_.resolve(library, symbol);
+      if (!definition) return definition.failure();
+      target = const_cast<Library*>(definition->library);
+    }
+    if (!target || target->static_tls || !target->image.tls || std::find(added_.begin(), added_.end(), target) == added_.end()) return {};
+    auto block = tls_static_reserve(target->tls_image());
+    if (!block) return std::move(block.failure()).within(target->path);
+    target->static_tls = *block;
+    return {};
+  }
+
+  Result<void> relocate_all() {
+    if (auto done = reserve_tls(); !done) return done;
+    std::vector<DeferredRelocation> deferred;
+    for (auto it = added_.rbegin(); it != added_.rend(); ++it) {
+      if (auto done = relocate(space_, **it, deferred); !done) return done;
+    }
+    run_deferred(deferred);
+    for (const Library* library : added_) {
+      if (auto done = library->mapping.protect(library->image, library->dynamic.text_relocations); !done) return done;
+    }
+    return {};
+  }
+
+  void publish() {
+    for (Library* library : added_) {
+      const auto& header = library->image.eh_frame_header;
+      index_add({library->mapping.start(), library->mapping.end(), header ? library->address(header->vaddr) : 0, library});
+      if (library->static_tls) space_.static_tls_version.fetch_add(1, std::memory_order_release);
+    }
+    debugger_added(added_);
+    space_.enter_thread();
+  }
+
+  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered.
+  std::vector<Library*> initialisation_order(Library* root) const {
+    std::vector<Library*> order;
+    std::set<Library*> visited;
+    const auto visit = [&](auto&& self, Library* library) -> void {
+      if (library->initialised || !visited.insert(library).second) return;
+      for (Library* needed : library->needed) self(self, needed);
+      order.push_back(library);
+    };
+    visit(visit, root);
+    return order;
+  }
+
+  void undo() {
+    for (Library* library : made_global_) std::erase(space_.global_scope, library);
+    for (auto it = added_.rbegin(); it != added_.rend(); ++it) {
+      Library* library = *it;
+      if (library->tls_module != 0) tls_remove(library->tls_module);
+      if (library->static_tls) tls_static_release(*library->static_tls);
+      for (const SystemLibrary& system : library->system) ::dlclose(system.handle);
+      std::erase_if(space_.unique_symbols, [&](const auto& entry) { return entry.second.library == library; });
+      std::erase_if(space_.libraries, [&](const auto& owned) { return owned.get() == library; });
+    }
+    space_.system_symbols.clear();
+  }
+
+  NamespaceImpl& space_;
+  const Visibility visibility_;
+  std::vector<Library*> added_;  // breadth-first; the requested one first
+  std::vector<Library*> made_global_;
+  bool committed_ = false;
+};
+
+}  // namespace
+
+Library* NamespaceImpl::find_loaded(const FileIdentity& identity) const {
+  for (const auto& library : libraries) {
+    if (library->identity == identity) return library.get();
+  }
+  return nullptr;
+}
+
+Library* NamespaceImpl::find_loaded(std::string_view name) const {
+  for (const auto& library : libraries) {
+    if (std::find(library->names.begin(), library->names.end(), name) != library->names.end()) return library.get();
+  }
+  return nullptr;
+}
+
+Library* NamespaceImpl::load_known(Library* library, Visibility visibility) {
+  ++library->references;
+  if (visibility == Visibility::kGlobal) {
+    for (Library* each : library->local_scope) {
+      if (!std::exchange(each->global, true)) global_scope.push_back(each);
+    }
+  }
+  return library;
+}
+
+Result<Library*> NamespaceImpl::load(const std::string& path, Visibility visibility, Library* caller) {
+  const std::lock_guard guard(lock);
+  auto embedded = options.embedded ? options.embedded(path) : std::nullopt;
+  auto file = embedded ? LibraryFile::open(*embedded) : LibraryFile::open(path);
+  if (!file) return embedded ? std::move(file.failure()).within(path) : std::move(file.failure());
+  if (Library* known = find_loaded(file->identity)) return load_known(known, visibility);
+  auto loaded = Load(*this, visibility).run(path, std::move(*file), caller);
+  if (loaded) ++(*loaded)->references;
+  return loaded;
+}
+
+Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility visibility, Library* caller, bool& is_system) {
+  const std::lock_guard guard(lock);
+  is_system = false;
+  if (options.embedded && options.embedded(name)) return load(name, visibility, caller);
+  if (name.find('/') == std::string::npos) {
+    if (Library* known = find_loaded(name)) return load_known(known, visibility);
+    if (classifier.is_shared_name(name)) {
+      is_system = true;
+      return nullptr;
+    }
+  }
+  SearchPath search;
+  if (caller) search = search_path_of(caller->dynamic, caller->path, {});
+  const auto found = find_library(name, search);
+  if (!found) {
+    is_system = true;  // its dlopen gives the exact error
+    return nullptr;
+  }
+  auto file = LibraryFile::open(*found);
+  if (!file) return file.failure();
+  if (Library* known = find_loaded(file->identity)) return load_known(known, visibility);
+  if (!classifier.is_private(*found, *file, search)) {
+    is_system = true;
+    return nullptr;
+  }
+  return load(*found, visibility, caller);
+}
+
+}  // namespace deploy::loader

@@ -1,0 +1,84 @@
+#include "lib/loader/namespace.h"
+
+#include <dlfcn.h>
+
+#include "lib/loader/debugger.h"
+#include "lib/loader/namespace_impl.h"
+#include "lib/loader/object_index.h"
+
+namespace deploy::loader {
+
+namespace {
+
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> counter{0};
+  return ++counter;
+}
+
+}  // namespace
+
+NamespaceImpl::NamespaceImpl(NamespaceOptions o) : options(std::move(o)), classifier(options.policy), serial(next_serial()) {}
+
+NamespaceImpl::~NamespaceImpl() = default;
+
+// Unpublishes first: the unwinder and dladdr must not see what is about to go.
+void NamespaceImpl::unmap_all() {
+  std::vector<Library*> all;
+  for (const auto& library : libraries) all.push_back(library.get());
+  debugger_removed(all);
+  for (pthread_key_t key : keys) ::pthread_key_delete(key);
+  keys.clear();
+  for (Library* library : all) {
+    index_remove(library->mapping.start());
+    if (library->tls_module != 0) tls_remove(library->tls_module);
+    if (library->static_tls) tls_static_release(*library->static_tls);
+  }
+  std::vector<SystemLibrary> handles = std::move(system_handles);
+  for (const auto& library : libraries) handles.insert(handles.end(), library->system.begin(), library->system.end());
+  global_scope.clear();
+  unique_symbols.clear();
+  system_symbols.clear();
+  libraries.clear();
+  for (const SystemLibrary& system : handles) ::dlclose(system.handle);
+}
+
+Result<std::unique_ptr<Namespace>> Namespace::create(NamespaceOptions options) {
+  return std::unique_ptr<Namespace>(new Namespace(std::make_unique<NamespaceImpl>(std::move(options))));
+}
+
+Namespace::Namespace(std::unique_ptr<NamespaceImpl> impl) : impl_(std::move(impl)) {}
+
+Namespace::~Namespace() {
+  if (!impl_->libraries.empty() && !unload()) {
+    // Threads of private code still run: their code must outlive them, so the mappings are given up for the life of the process.
+    (void)impl_.release();
+  }
+}
+
+Result<Library*> Namespace::load(const std::string& path, Visibility visibility) { return impl_->load(path, visibility, nullptr); }
+
+Result<void*> Namespace::symbol(Library* library, const std::string& name) {
+  const std::lock_guard guard(impl_->lock);
+  const Elf64_Sym* symbol = nullptr;
+  const Library* owner = impl_->find_in(library->local_scope, SymbolName(name), symbol);
+  if (!owner) return Failure{ErrorCode::kLoader, library->path + " and its dependencies do not define '" + name + "'"};
+  return reinterpret_cast<void*>(impl_->address_of(*owner, *symbol));
+}
+
+void Namespace::enter_thread() { impl_->enter_thread(); }
+
+std::size_t Namespace::live_threads() const {
+  const std::lock_guard guard(impl_->threads_lock);
+  return impl_->threads.size();
+}
+
+Result<void> Namespace::unload() {
+  const std::lock_guard guard(impl_->lock);
+  if (auto none = impl_->check_no_threads(); !none) return none;
+  impl_->finalise();
+  if (auto none = impl_->check_no_threads(); !none) return none;
+  impl_->unmap_all();
+  return {};
+}
+
+}  // namespace deploy::loader

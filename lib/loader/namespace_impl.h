@@ -1,0 +1,90 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/loader/classify.h"
+#include "lib/loader/library.h"
+#include "lib/loader/namespace.h"
+
+namespace deploy::loader {
+
+// What a reference is bound to.
+struct Definition {
+  const Library* library = nullptr;     // null: the system or the host defines it
+  const Elf64_Sym* symbol = nullptr;    // in `library`
+  std::uintptr_t address = 0;           // 0: an undefined weak reference
+  bool is_ifunc = false;                // `address` is the resolver's (gABI GNU extension STT_GNU_IFUNC)
+};
+
+struct ExitHandler {
+  void (*function)(void*);
+  void* argument;
+  void* dso;  // the registering library's __dso_handle
+};
+
+// The state behind Namespace. One recursive lock guards it: an initialiser may load, and a load runs initialisers. The
+// members of one concern are implemented in one file, named beside them.
+class NamespaceImpl {
+ public:
+  explicit NamespaceImpl(NamespaceOptions options);
+  ~NamespaceImpl();
+
+  // load.cpp
+  Result<Library*> load(const std::string& path, Visibility visibility, Library* caller);
+  // What dlopen means by a name without a slash: a library of this namespace, a private file, or nothing (then it is the system's).
+  Result<Library*> load_by_name(const std::string& name, Visibility visibility, Library* caller, bool& is_system);
+  Library* load_known(Library* library, Visibility visibility);  // counts up; widens its visibility
+  Library* find_loaded(const FileIdentity& identity) const;
+  Library* find_loaded(std::string_view name) const;
+
+  // resolve.cpp
+  Result<Definition> resolve(const Library& from, std::size_t symbol_index);
+  // By name, as dlsym does: in `scope`, nothing else.
+  const Library* find_in(const std::vector<Library*>& scope, const SymbolName& name, const Elf64_Sym*& symbol) const;
+  std::uintptr_t address_of(const Library& library, const Elf64_Sym& symbol);
+  // From the system's libraries, never a private name; null where there is none.
+  void* find_system(const Library* from, std::string_view name, const VersionNeed& version);
+
+  // init_fini.cpp
+  void initialise(const std::vector<Library*>& libraries);
+  void finalise();
+  int at_exit(const ExitHandler& handler);
+  void run_exit_handlers(void* dso);
+
+  // threads.cpp
+  int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument, Library* starter);
+  void thread_ended(pthread_t thread);
+  void enter_thread();
+  Result<void> check_no_threads();
+
+  void unmap_all();
+
+  const NamespaceOptions options;
+  std::recursive_mutex lock;
+  Classifier classifier;
+  std::vector<std::unique_ptr<Library>> libraries;  // in load order
+  std::vector<Library*> global_scope;
+  std::unordered_map<std::string_view, Definition> unique_symbols;     // STB_GNU_UNIQUE, by name
+  std::unordered_map<std::string, void*> system_symbols;               // "name@version", what find_system said
+  std::vector<Library*> initialised;                                   // in order
+  std::vector<ExitHandler> exit_handlers;
+  std::vector<SystemLibrary> system_handles;                           // opened by private code through dlopen
+  std::set<pthread_key_t> keys;                                        // pthread keys that private code made
+  mutable std::mutex threads_lock;                                     // never held while foreign code runs
+  std::map<pthread_t, std::string> threads;                            // guarded by threads_lock: running threads, and the library that started each
+  std::atomic<std::uint64_t> static_tls_version{0};                    // counts libraries with initial-exec TLS
+  const std::uint64_t serial;                                          // unique in the process
+};
+
+// interpose.cpp: the function that stands for `name` in every namespace (its own libdl and so on), or null.
+void* find_interposed(std::string_view name);
+
+}  // namespace deploy::loader

@@ -1,0 +1,242 @@
+#include "lib/loader/relocate.h"
+
+#include <sys/mman.h>
+
+#include "lib/loader/reloc_x86_64.h"
+
+namespace deploy::loader {
+
+namespace {
+
+using namespace x86_64;
+
+class Relocator {
+ public:
+  Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred)
+      : space_(space), library_(library), deferred_(deferred), bound_(library.symbols->symbols().size()) {}
+
+  Result<void> run() {
+    if (auto done = apply_relr(); !done) return done;
+    if (auto done = apply_table(library_.dynamic.relocations); !done) return done;
+    return apply_table(library_.dynamic.plt_relocations);
+  }
+
+ private:
+  struct Bound {
+    Definition definition;
+    bool known = false;
+  };
+
+  // A place must lie in a writable segment: a damaged file must not write elsewhere.
+  bool is_place(std::uint64_t vaddr, std::uint64_t size) {
+    if (place_segment_ && inside(*place_segment_, vaddr, size)) return true;
+    for (const Segment& s : library_.image.segments) {
+      if (((s.protection & PROT_WRITE) != 0 || library_.dynamic.text_relocations) && inside(s, vaddr, size)) {
+        place_segment_ = &s;
+        return true;
+      }
+    }
+    return false;
+  }
+  static bool inside(const Segment& s, std::uint64_t vaddr, std::uint64_t size) {
+    return vaddr >= s.vaddr && s.memory_size >= size && vaddr - s.vaddr <= s.memory_size - size;
+  }
+
+  Failure failure(const Elf64_Rela& r, const std::string& what) const {
+    return {ErrorCode::kLoader, library_.path + ": relocation type " + std::to_string(ELF64_R_TYPE(r.r_info)) + " at offset " + std::to_string(r.r_offset) +
+                                    ": " + what};
+  }
+
+  Result<Definition> bind(const Elf64_Rela& r) {
+    const std::size_t index = ELF64_R_SYM(r.r_info);
+    Bound& bound = bound_[index];  // in range: SymbolTable::create counted every reference
+    if (bound.known) return bound.definition;
+    if (index == STN_UNDEF) {
+      bound = {Definition{&library_, nullptr, 0, false}, true};
+      return bound.definition;
+    }
+    auto definition = space_.resolve(library_, index);
+    if (!definition) return definition;
+    bound = {*definition, true};
+    return definition;
+  }
+
+  // DT_RELR (gABI, "Relative Relocation Table"): an even word is a place; an odd one a bitmap of the 63 words after the last place.
+  Result<void> apply_relr() {
+    const AddressRange& range = library_.dynamic.relative_relocations;
+    const auto* words = reinterpret_cast<const std::uint64_t*>(library_.address(range.vaddr));
+    std::uint64_t next = 0;
+    const auto add_bias = [&](std::uint64_t vaddr) {
+      if (!is_place(vaddr, 8)) return false;
+      std::uint64_t value;
+      std::memcpy(&value, reinterpret_cast<void*>(library_.address(vaddr)), sizeof value);
+      write64(library_.address(vaddr), value + library_.bias());
+      return true;
+    };
+    for (std::uint64_t i = 0; i < range.size / 8; ++i) {
+      bool good = true;
+      if ((words[i] & 1) == 0) {
+        good = add_bias(words[i]);
+        next = words[i] + 8;
+      } else {
+        for (unsigned bit = 0; bit < 63; ++bit) {
+          if ((words[i] >> (bit + 1)) & 1) good = good && add_bias(next + bit * 8);
+        }
+        next += 63 * 8;
+      }
+      if (!good) return Failure{ErrorCode::kLoader, library_.path + ": a DT_RELR relocation outside the writable segments"};
+    }
+    return {};
+  }
+
+  Result<void> apply_table(const AddressRange& range) {
+    const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(range.vaddr));
+    for (std::uint64_t i = 0; i < range.size / sizeof(Elf64_Rela); ++i) {
+      const Elf64_Rela& r = table[i];
+      if (ELF64_R_TYPE(r.r_info) == R_X86_64_RELATIVE) {
+        if (!is_place(r.r_offset, 8)) return failure(r, "the place is outside the writable segments");
+        write64(library_.address(r.r_offset), library_.bias() + static_cast<std::uint64_t>(r.r_addend));
+        continue;
+      }
+      if (auto done = apply(r); !done) return done;
+    }
+    return {};
+  }
+
+  Result<void> apply(const Elf64_Rela& r) {
+    const unsigned type = ELF64_R_TYPE(r.r_info);
+    if (type == R_X86_64_NONE) return {};
+    const std::uint64_t size = type == R_X86_64_TLSDESC                                                     ? 16
+                               : type == R_X86_64_PC32 || type == R_X86_64_PLT32 || type == R_X86_64_32 ||
+                                       type == R_X86_64_32S || type == R_X86_64_SIZE32                      ? 4
+                                                                                                            : 8;
+    if (!is_place(r.r_offset, size)) return failure(r, "the place is outside the writable segments");
+    const std::uintptr_t place = library_.address(r.r_offset);
+    const auto addend = static_cast<std::uint64_t>(r.r_addend);
+    switch (type) {
+      case R_X86_64_RELATIVE64: write64(place, library_.bias() + addend); return {};
+      case R_X86_64_IRELATIVE: deferred_.push_back({place, library_.bias() + addend, 0}); return {};
+      case R_X86_64_DTPMOD64:
+      case R_X86_64_DTPOFF64:
+      case R_X86_64_TPOFF64:
+      case R_X86_64_TLSDESC: return apply_tls(r, type, place);
+      case R_X86_64_COPY: return failure(r, "a copy relocation, which only executables have");
+      default: break;
+    }
+    auto definition = bind(r);
+    if (!definition) return definition.failure();
+    return apply_symbol(r, type, place, *definition);
+  }
+
+  Result<void> apply_symbol(const Elf64_Rela& r, unsigned type, std::uintptr_t place, const Definition& d) {
+    const auto addend = static_cast<std::uint64_t>(r.r_addend);
+    if (d.is_ifunc) {
+      if (type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) return failure(r, "against an indirect function");
+      deferred_.push_back({place, d.address, type == R_X86_64_64 ? r.r_addend : 0});
+      return {};
+    }
+    const std::uint64_t value = d.address + addend;
+    bool fits = true;
+    switch (type) {
+      case R_X86_64_64: write64(place, value); break;
+      case R_X86_64_GLOB_DAT:
+      case R_X86_64_JUMP_SLOT: write64(place, d.address); break;
+      case R_X86_64_PC64: write64(place, value - place); break;
+      case R_X86_64_PC32:
+      case R_X86_64_PLT32: fits = write_signed32(place, value - place); break;
+      case R_X86_64_32: fits = write_unsigned32(place, value); break;
+      case R_X86_64_32S: fits = write_signed32(place, value); break;
+      case R_X86_64_SIZE64:
+      case R_X86_64_SIZE32: {
+        if (!d.symbol) return failure(r, "the size of a symbol that no private library defines");
+        const std::uint64_t total = d.symbol->st_size + addend;
+        type == R_X86_64_SIZE64 ? write64(place, total) : void(fits = write_unsigned32(place, total));
+        break;
+      }
+      default: return failure(r, "unknown to this loader");
+    }
+    if (!fits) return failure(r, "the value does not fit into 32 bits: the library was not built as position-independent code");
+    return {};
+  }
+
+  // Where a TLS definition lives: in a module of ours or, for a symbol of a system library, of glibc's.
+  struct TlsTarget {
+    TlsIndex index{};
+    const Library* library = nullptr;
+  };
+
+  Result<TlsTarget> tls_target(const Elf64_Rela& r) {
+    auto definition = bind(r);
+    if (!definition) return definition.failure();
+    const Library* library = definition->library;
+    if (library) {
+      if (!library->image.tls) return failure(r, "a thread-local symbol in '" + library->path + "', which has no TLS segment");
+      return TlsTarget{{library->tls_module, definition->symbol ? definition->symbol->st_value : 0}, library};
+    }
+    if (definition->address == 0) return failure(r, "an undefined weak thread-local symbol");
+    auto index = tls_system_index(reinterpret_cast<const void*>(definition->address));
+    if (!index) return failure(r, index.failure().message);
+    return TlsTarget{*index, nullptr};
+  }
+
+  Result<void> apply_tls(const Elf64_Rela& r, unsigned type, std::uintptr_t place) {
+    auto target = tls_target(r);
+    if (!target) return target.failure();
+    const std::uint64_t offset = target->index.offset + static_cast<std::uint64_t>(r.r_addend);
+    switch (type) {
+      case R_X86_64_DTPMOD64: write64(place, target->index.module); return {};
+      case R_X86_64_DTPOFF64: write64(place, offset); return {};
+      case R_X86_64_TPOFF64: {
+        auto base = static_base(r, *target);
+        if (!base) return base.failure();
+        write64(place, static_cast<std::uint64_t>(*base) + offset);
+        return {};
+      }
+      default: {
+        TlsDescriptor descriptor;
+        if (target->library && target->library->static_tls) {
+          descriptor = tls_descriptor_static(target->library->static_tls->offset + static_cast<std::int64_t>(offset));
+        } else {
+          library_.descriptor_arguments.push_back(std::make_unique<TlsIndex>(TlsIndex{target->index.module, offset}));
+          descriptor = tls_descriptor_dynamic(library_.descriptor_arguments.back().get());
+        }
+        write64(place, reinterpret_cast<std::uint64_t>(descriptor.entry));
+        write64(place + 8, descriptor.argument);
+        return {};
+      }
+    }
+  }
+
+  // The distance of the target's TLS block from the thread pointer. For a private library load.cpp reserved it.
+  Result<std::int64_t> static_base(const Elf64_Rela& r, const TlsTarget& target) {
+    if (target.library) {
+      if (target.library->static_tls) return target.library->static_tls->offset;
+      return failure(r, "initial-exec access to a thread-local variable of '" + target.library->path +
+                            "', which was loaded without static TLS; it must be loaded by the same call");
+    }
+    auto offset = tls_system_static_offset(target.index.module);
+    if (!offset) return failure(r, offset.failure().message);
+    return *offset;
+  }
+
+  NamespaceImpl& space_;
+  Library& library_;
+  std::vector<DeferredRelocation>& deferred_;
+  std::vector<Bound> bound_;  // by symbol index
+  const Segment* place_segment_ = nullptr;
+};
+
+}  // namespace
+
+Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred) {
+  return Relocator(space, library, deferred).run();
+}
+
+void run_deferred(const std::vector<DeferredRelocation>& deferred) {
+  for (const DeferredRelocation& d : deferred) {
+    const std::uintptr_t value = reinterpret_cast<std::uintptr_t (*)()>(d.resolver)();
+    write64(d.place, value + static_cast<std::uint64_t>(d.addend));
+  }
+}
+
+}  // namespace deploy::loader

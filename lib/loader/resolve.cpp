@@ -1,0 +1,134 @@
+#include <dlfcn.h>
+
+#include "lib/loader/namespace_impl.h"
+
+// Symbol resolution (gABI chapter 5, "Symbol Resolution"; versions as in the LSB)
+//
+// A reference is looked up in this order, and the first definition wins:
+//
+//   1. the library itself, under DT_SYMBOLIC
+//   2. the namespace's global scope: what was loaded with Visibility::kGlobal, in load order
+//   3. the library's local scope: what was loaded by the same call, breadth-first
+//   4. the host's functions for the namespace (its libdl, __tls_get_addr, ...: interpose.cpp, NamespaceOptions::host_symbols)
+//   5. the system's libraries
+//
+// In step 5 a reference with a version of glibc's is asked for in the process's global scope, so that the host's copy relocations
+// and preloaded allocators are honoured. Everything else is asked for in the libraries that the referring library needs, never in the
+// global scope: there the host's own Python or libtorch could answer. For such names (Policy::is_private_symbol) step 5 is skipped
+// altogether.
+
+namespace deploy::loader {
+
+namespace {
+
+bool is_unique(const Elf64_Sym& symbol) { return ELF64_ST_BIND(symbol.st_info) == STB_GNU_UNIQUE; }
+bool is_ifunc(const Elf64_Sym& symbol) { return ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC; }
+
+Definition definition_of(const Library& library, const Elf64_Sym& symbol) {
+  const std::uintptr_t base = symbol.st_shndx == SHN_ABS ? 0 : library.bias();
+  return {&library, &symbol, base + symbol.st_value, is_ifunc(symbol)};
+}
+
+bool is_glibc(std::string_view file) {
+  return file.starts_with("libc.so") || file.starts_with("libm.so") || file.starts_with("libpthread.so") || file.starts_with("libdl.so") ||
+         file.starts_with("librt.so") || file.starts_with("ld-linux");
+}
+
+// Data that the host executable copied out of a library (R_X86_64_COPY) lives in the executable: every user must take that copy.
+void* honour_copy_relocation(void* found, const std::string& name) {
+  void* global = ::dlsym(RTLD_DEFAULT, name.c_str());
+  if (!global || global == found) return found;
+  Dl_info info;
+  link_map* map = nullptr;
+  if (::dladdr1(global, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) && map && map->l_name && map->l_name[0] == '\0') return global;
+  return found;
+}
+
+Failure undefined(const Library& from, std::string_view name, const VersionNeed& version, bool is_private) {
+  std::string message = from.path + ": undefined symbol '" + std::string(name) + "'";
+  if (!version.version.empty()) message += " of version " + std::string(version.version) + (version.file.empty() ? "" : " of " + std::string(version.file));
+  message += is_private ? "; no private library of the namespace defines it, and the host's own copy is never used"
+                        : "; neither a library of the namespace nor one of the system's that it needs defines it";
+  return {ErrorCode::kLoader, std::move(message)};
+}
+
+}  // namespace
+
+const Library* NamespaceImpl::find_in(const std::vector<Library*>& scope, const SymbolName& name, const Elf64_Sym*& symbol) const {
+  for (const Library* library : scope) {
+    if ((symbol = library->symbols->find(name))) return library;
+  }
+  return nullptr;
+}
+
+std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym& symbol) {
+  const Definition d = definition_of(library, symbol);
+  if (ELF64_ST_TYPE(symbol.st_info) == STT_TLS) {
+    const TlsIndex index{library.tls_module, symbol.st_value};
+    return reinterpret_cast<std::uintptr_t>(tls_get_addr(&index));
+  }
+  return d.is_ifunc ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : d.address;
+}
+
+Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index) {
+  const Elf64_Sym& reference = from.symbols->symbols()[index];
+  const unsigned bind = ELF64_ST_BIND(reference.st_info);
+  if (bind == STB_LOCAL || (ELF64_ST_VISIBILITY(reference.st_other) != STV_DEFAULT && reference.st_shndx != SHN_UNDEF)) {
+    return definition_of(from, reference);
+  }
+  const VersionNeed version = from.symbols->version_need(index);
+  SymbolName name(from.symbols->name(reference));
+  name.version = version.version;
+  const Elf64_Sym* symbol = nullptr;
+  const Library* library = nullptr;
+  if (from.dynamic.symbolic && (symbol = from.symbols->find(name))) library = &from;
+  if (!library) library = find_in(global_scope, name, symbol);
+  if (!library) library = find_in(from.local_scope, name, symbol);
+  if (library) {
+    const Definition d = definition_of(*library, *symbol);
+    if (!is_unique(*symbol)) return d;
+    return unique_symbols.try_emplace(library->symbols->name(*symbol), d).first->second;
+  }
+  if (void* address = find_interposed(name.text)) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+  for (const auto& [host_name, address] : options.host_symbols) {
+    if (host_name == name.text) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+  }
+  const bool is_private = options.policy.is_private_symbol && options.policy.is_private_symbol(name.text);
+  const bool is_weak = bind == STB_WEAK || version.weak;
+  if (!is_private && !(is_weak && version.version.empty())) {
+    if (void* address = find_system(&from, name.text, version)) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+  }
+  if (is_weak) return Definition{};
+  return undefined(from, name.text, version, is_private);
+}
+
+void* NamespaceImpl::find_system(const Library* from, std::string_view name, const VersionNeed& need) {
+  const std::string text(name), version(need.version);
+  const bool from_glibc = !version.empty() && (need.file.empty() || is_glibc(need.file));
+  const std::string key = text + "@" + version + (from_glibc || !from ? std::string() : "@" + from->path);
+  if (const auto known = system_symbols.find(key); known != system_symbols.end()) return known->second;
+  void* found = nullptr;
+  if (from_glibc) {
+    found = ::dlvsym(RTLD_DEFAULT, text.c_str(), version.c_str());
+  }
+  const auto look_in = [&](const std::vector<SystemLibrary>& libraries) {
+    for (const SystemLibrary& library : libraries) {
+      if (found) return;
+      if (!version.empty()) found = ::dlvsym(library.handle, text.c_str(), version.c_str());
+      if (!found) found = ::dlsym(library.handle, text.c_str());
+    }
+  };
+  if (!found && from) {
+    look_in(from->system);
+    for (const Library* other : from->local_scope) look_in(other->system);
+  }
+  if (!found) {
+    for (const Library* other : global_scope) look_in(other->system);
+  }
+  if (!found) look_in(system_handles);
+  if (found) found = honour_copy_relocation(found, text);
+  ::dlerror();
+  return system_symbols[key] = found;
+}
+
+}  // namespace deploy::loader

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "lib/loader/dynamic.h"
+
+namespace deploy::loader {
+
+// The hash functions of the two symbol hash tables: GNU's (Bernstein's, as in the GNU binutils' DT_GNU_HASH) and System V's (gABI chapter 5).
+std::uint32_t gnu_hash(std::string_view name);
+std::uint32_t sysv_hash(std::string_view name);
+
+// A name to look up, with its hashes computed once for a whole scope.
+struct SymbolName {
+  explicit SymbolName(std::string_view name) : text(name), hash(gnu_hash(name)) {}
+  std::string_view text;
+  std::uint32_t hash;
+  std::string_view version = {};  // empty: any default version
+};
+
+// A version that a reference asks for (DT_VERNEED): "GLIBC_2.2.5" of "libc.so.6".
+struct VersionNeed {
+  std::string_view version, file;
+  bool weak = false;
+};
+
+// A library's dynamic symbols, their hash table and versions: views into `bytes`, which must outlive it. Every index
+// and offset is checked when the table is created, so lookups need no checks beyond the chain ends.
+class SymbolTable {
+ public:
+  static Result<SymbolTable> create(const DynamicTable& dynamic, const ImageBytes& bytes);
+
+  std::span<const Elf64_Sym> symbols() const { return symbols_; }
+  std::string_view name(const Elf64_Sym& symbol) const;
+
+  // The definition that a reference to `name` binds to in this library, or null. Symbol versioning as in the LSB, "Symbol Versioning":
+  // a version must match exactly; without one the default (not hidden) definition is taken.
+  const Elf64_Sym* find(const SymbolName& name) const;
+
+  // What the reference symbols()[index] asks for; empty version where it asks for none.
+  VersionNeed version_need(std::size_t index) const;
+
+ private:
+  struct GnuHash {
+    std::uint32_t bucket_count = 0, first_symbol = 0, bloom_count = 0, bloom_shift = 0;
+    std::span<const std::uint64_t> bloom;
+    std::span<const std::uint32_t> buckets, chains;
+  };
+  struct SysvHash {
+    std::span<const std::uint32_t> buckets, chains;
+  };
+
+  Result<void> read_gnu_hash(const ImageBytes& bytes, std::uint64_t vaddr, std::uint64_t& symbol_count);
+  Result<void> read_sysv_hash(const ImageBytes& bytes, std::uint64_t vaddr, std::uint64_t& symbol_count);
+  Result<void> read_versions(const DynamicTable& dynamic, const ImageBytes& bytes);
+  Result<void> read_version_needs(const DynamicTable& dynamic, const ImageBytes& bytes);
+  Result<void> read_version_definitions(const DynamicTable& dynamic, const ImageBytes& bytes);
+  std::optional<std::string_view> text(std::uint64_t offset) const;
+  bool defines(std::size_t index, const SymbolName& name) const;
+
+  std::span<const Elf64_Sym> symbols_;
+  std::string_view strings_;
+  GnuHash gnu_;
+  SysvHash sysv_;
+  std::span<const std::uint16_t> version_indices_;
+  std::vector<VersionNeed> needs_;             // by version index
+  std::vector<std::string_view> definitions_;  // by version index
+};
+
+}  // namespace deploy::loader

@@ -1,0 +1,76 @@
+#include <memory>
+
+#include "lib/loader/namespace_impl.h"
+
+// Threads that private code starts are known by name of the library that started them: while one runs, its code must stay mapped.
+
+namespace deploy::loader {
+
+namespace {
+
+struct Start {
+  NamespaceImpl* space;
+  void* (*body)(void*);
+  void* argument;
+};
+
+// Ends the thread's entry also when it leaves by pthread_exit or cancellation.
+struct Registration {
+  NamespaceImpl* space;
+  ~Registration() { space->thread_ended(pthread_self()); }
+};
+
+void* run(void* raw) {
+  const std::unique_ptr<Start> start(static_cast<Start*>(raw));
+  const Registration registration{start->space};
+  start->space->enter_thread();
+  return start->body(start->argument);
+}
+
+// The last static-TLS version of the namespace that this thread has seen; threads rarely alternate between many.
+struct Seen {
+  std::uint64_t serial = 0, version = 0;
+};
+thread_local Seen t_seen[4];
+
+}  // namespace
+
+int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument, Library* starter) {
+  auto start = std::make_unique<Start>(Start{this, body, argument});
+  // The lock keeps the new thread from ending before it is entered.
+  const std::lock_guard guard(threads_lock);
+  const int error = ::pthread_create(thread, attributes, run, start.get());
+  if (error == 0) {
+    start.release();
+    threads[*thread] = starter ? starter->path : options.name;
+  }
+  return error;
+}
+
+void NamespaceImpl::thread_ended(pthread_t thread) {
+  const std::lock_guard guard(threads_lock);
+  threads.erase(thread);
+}
+
+void NamespaceImpl::enter_thread() {
+  const std::uint64_t version = static_tls_version.load(std::memory_order_acquire);
+  if (version == 0) return;
+  Seen& seen = t_seen[serial % 4];
+  if (seen.serial == serial && seen.version == version) return;
+  const std::lock_guard guard(lock);
+  for (const auto& library : libraries) {
+    if (!library->static_tls) continue;
+    const TlsIndex index{library->tls_module, 0};
+    tls_get_addr(&index);  // the first access initialises the block
+  }
+  seen = {serial, version};
+}
+
+Result<void> NamespaceImpl::check_no_threads() {
+  const std::lock_guard guard(threads_lock);
+  if (threads.empty()) return {};
+  return Failure{ErrorCode::kLoader, options.name + " cannot be unloaded: " + std::to_string(threads.size()) + " thread(s) run, one of them started by " +
+                                         threads.begin()->second};
+}
+
+}  // namespace deploy::loader

@@ -1,0 +1,378 @@
+#include "lib/loader/tls.h"
+
+#include <cpuid.h>
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+// Thread-local storage of private libraries
+//
+// Code reaches a thread-local variable in one of four ways (Drepper, "ELF Handling For Thread-Local Storage"):
+//
+//   general dynamic   __tls_get_addr({module, offset}); the pair is filled in by DTPMOD64 and DTPOFF64 relocations
+//   local dynamic     the same with offset 0 once, then constants
+//   TLS descriptors   call *(descriptor): function and argument are filled in by one TLSDESC relocation
+//   initial exec      thread pointer + a constant, filled in by TPOFF64: the block must lie at the same distance from the thread pointer in
+//                     every thread, in "static TLS", which glibc lays out when it creates a thread
+//
+// glibc numbers its modules from 1 and would need to know ours. Instead our numbers carry the top bit, and private libraries call our
+// __tls_get_addr, which passes all other numbers on to glibc's. So a TLS variable of a system library simply has glibc's number.
+//
+// A thread has one table, module number to block, reached through one initial-exec variable of libdeploy: an access costs a load of
+// the table, a bounds check and a load of the block, like glibc's. Blocks are allocated at first touch. Tables of all threads are
+// linked, so that unloading a library can free its blocks everywhere; the owner reads its own table without a lock, which is safe since
+// a module is removed only when none of its code runs. There is one pthread key for the process, not one a library.
+//
+// At thread exit glibc first runs thread_local destructors, then pthread-key destructors, in up to PTHREAD_DESTRUCTOR_ITERATIONS
+// rounds. Private code can be called from both, so the blocks go in the last round.
+//
+// Initial exec has no such indirection. libdeploy owns a small array in its own static TLS and hands out parts of it. glibc zeroes it in new threads; an
+// initialisation image is copied when a thread first enters the namespace.
+
+namespace deploy::loader {
+
+namespace {
+
+constexpr std::size_t kStaticReserve = 768;  // bytes; all of a dlopened libdeploy's static TLS has to fit glibc's surplus (about 1,600 bytes)
+
+struct Module {
+  TlsImage image;
+  bool used = false;
+  std::optional<StaticTls> block;
+};
+
+struct ExitDestructor {
+  void (*destructor)(void*);
+  void* object;
+  void* library;
+};
+
+struct ThreadTable {
+  std::size_t size = 0;  // of blocks; written by the owner only, under the lock. tlsdesc_x86_64.S knows these two
+  void** blocks = nullptr;
+  ThreadTable *next = nullptr, *previous = nullptr;
+  std::vector<ExitDestructor> destructors;
+  std::uintptr_t thread_pointer = 0;
+  std::vector<std::size_t> prepared;  // modules in static TLS that tls_add has initialised for this thread
+  bool runner_registered = false;
+  int exit_rounds = 0;
+};
+
+struct Registry {
+  std::mutex lock;  // guards everything below, and other threads' tables
+  std::vector<Module> modules;
+  ThreadTable* threads = nullptr;
+  pthread_key_t key{};
+  std::vector<bool> reserve_used = std::vector<bool>(kStaticReserve, false);
+};
+
+#define DEPLOY_STATIC_TLS __attribute__((tls_model("initial-exec")))
+extern "C" {
+thread_local ThreadTable* deploy_tls_table DEPLOY_STATIC_TLS = nullptr;  // read by tlsdesc_x86_64.S
+}
+static_assert(offsetof(ThreadTable, size) == 0 && offsetof(ThreadTable, blocks) == 8);
+alignas(64) thread_local std::byte t_reserve[kStaticReserve] DEPLOY_STATIC_TLS;
+
+void at_thread_exit(void* table);
+
+std::uintptr_t thread_pointer() {
+  std::uintptr_t value;
+  __asm__("mov %%fs:0, %0" : "=r"(value));  // the first word of the thread control block is its own address (psABI x86-64 3.4.6)
+  return value;
+}
+
+// Never destroyed: threads may end after the process's static objects are gone.
+Registry& registry() {
+  static Registry* instance = [] {
+    auto* r = new Registry;
+    if (pthread_key_create(&r->key, at_thread_exit) != 0) std::abort();
+    return r;
+  }();
+  return *instance;
+}
+
+void free_table(ThreadTable* table) {
+  Registry& r = registry();
+  {
+    const std::lock_guard lock(r.lock);
+    (table->previous ? table->previous->next : r.threads) = table->next;
+    if (table->next) table->next->previous = table->previous;
+    for (std::size_t i = 0; i < table->size; ++i) {
+      if (!r.modules[i].block) std::free(table->blocks[i]);
+    }
+  }
+  std::free(table->blocks);
+  delete table;
+}
+
+void run_destructors(ThreadTable* table) {
+  while (true) {
+    ExitDestructor last{};
+    {
+      const std::lock_guard lock(registry().lock);
+      if (table->destructors.empty()) return;
+      last = table->destructors.back();
+      table->destructors.pop_back();
+    }
+    last.destructor(last.object);
+  }
+}
+
+void at_thread_exit(void* value) {
+  auto* table = static_cast<ThreadTable*>(value);
+  if (++table->exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+    pthread_setspecific(registry().key, table);
+    return;
+  }
+  run_destructors(table);
+  deploy_tls_table = nullptr;
+  free_table(table);
+}
+
+ThreadTable* own_table() {
+  if (deploy_tls_table) return deploy_tls_table;
+  Registry& r = registry();
+  auto* table = new ThreadTable;
+  table->thread_pointer = thread_pointer();
+  {
+    const std::lock_guard lock(r.lock);
+    table->next = r.threads;
+    if (r.threads) r.threads->previous = table;
+    r.threads = table;
+  }
+  pthread_setspecific(r.key, table);
+  return deploy_tls_table = table;
+}
+
+std::byte* initialise_static(std::uintptr_t thread_pointer, const Module& module) {
+  auto* to = reinterpret_cast<std::byte*>(thread_pointer + static_cast<std::uintptr_t>(module.block->offset));
+  std::memcpy(to, module.image.data, module.image.file_size);
+  std::memset(to + module.image.file_size, 0, module.image.memory_size - module.image.file_size);
+  return to;
+}
+
+void* allocate_block(const TlsImage& image) {
+  const std::size_t alignment = std::max<std::size_t>(image.alignment, 16);
+  const std::size_t size = (std::max<std::size_t>(image.memory_size, 1) + alignment - 1) / alignment * alignment;
+  auto* block = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
+  if (!block) std::abort();  // as glibc: there is no way to report it from a variable access
+  std::memcpy(block, image.data, image.file_size);
+  std::memset(block + image.file_size, 0, size - image.file_size);
+  return block;
+}
+
+__attribute__((noinline)) void* get_addr_slow(std::size_t module, std::uint64_t offset) {
+  Registry& r = registry();
+  ThreadTable* table = own_table();
+  Module description;
+  bool prepared = false;
+  {
+    const std::lock_guard lock(r.lock);
+    description = r.modules[module];
+    prepared = std::find(table->prepared.begin(), table->prepared.end(), module) != table->prepared.end();
+    if (module >= table->size) {
+      const std::size_t size = std::max(r.modules.size(), module + 1);
+      auto** blocks = static_cast<void**>(std::calloc(size, sizeof(void*)));
+      if (!blocks) std::abort();
+      if (table->blocks) std::memcpy(blocks, table->blocks, table->size * sizeof(void*));
+      std::free(table->blocks);
+      table->blocks = blocks;
+      table->size = size;
+    }
+  }
+  if (void*& block = table->blocks[module]; !block) {
+    if (!description.block) {
+      block = allocate_block(description.image);
+    } else {
+      block = prepared ? reinterpret_cast<void*>(thread_pointer() + static_cast<std::uintptr_t>(description.block->offset))
+                       : initialise_static(thread_pointer(), description);
+    }
+  }
+  return static_cast<std::byte*>(table->blocks[module]) + offset;
+}
+
+extern "C" void* __tls_get_addr(TlsIndex*);
+
+}  // namespace
+
+extern "C" {
+void deploy_tlsdesc_static();
+void deploy_tlsdesc_dynamic();
+void* deploy_tls_get_addr(const TlsIndex* index) { return tls_get_addr(index); }
+
+// Bytes that XSAVE needs with all features the system enabled (Intel SDM vol. 1, 13.2: CPUID leaf 0DH, EBX); 0: there is no XSAVE.
+std::uint64_t deploy_xsave_size = [] {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) return std::uint64_t{0};
+  return __get_cpuid_count(0xd, 0, &a, &b, &c, &d) ? std::uint64_t{b} : std::uint64_t{0};
+}();
+}
+
+TlsDescriptor tls_descriptor_static(std::int64_t offset) {
+  return {reinterpret_cast<void*>(deploy_tlsdesc_static), static_cast<std::uint64_t>(offset)};
+}
+
+TlsDescriptor tls_descriptor_dynamic(const TlsIndex* index) {
+  return {reinterpret_cast<void*>(deploy_tlsdesc_dynamic), reinterpret_cast<std::uint64_t>(index)};
+}
+
+std::uint64_t tls_add(const TlsImage& image, const StaticTls* block) {
+  Registry& r = registry();
+  const std::lock_guard lock(r.lock);
+  auto free_slot = std::find_if(r.modules.begin(), r.modules.end(), [](const Module& m) { return !m.used; });
+  if (free_slot == r.modules.end()) free_slot = r.modules.insert(r.modules.end(), Module{});
+  *free_slot = {image, true, block ? std::optional(*block) : std::nullopt};
+  const auto slot = static_cast<std::size_t>(free_slot - r.modules.begin());
+  for (ThreadTable* t = r.threads; block && t; t = t->next) {
+    initialise_static(t->thread_pointer, *free_slot);
+    t->prepared.push_back(slot);
+  }
+  return slot | kPrivateTlsModule;
+}
+
+void tls_remove(std::uint64_t module) {
+  const std::size_t slot = module & ~kPrivateTlsModule;
+  Registry& r = registry();
+  const std::lock_guard lock(r.lock);
+  for (ThreadTable* t = r.threads; t; t = t->next) {
+    std::erase(t->prepared, slot);
+    if (slot >= t->size) continue;
+    void* block = std::exchange(t->blocks[slot], nullptr);
+    if (!r.modules[slot].block) std::free(block);
+  }
+  r.modules[slot] = {};
+}
+
+void* tls_get_addr(const TlsIndex* index) {
+  if (__builtin_expect((index->module & kPrivateTlsModule) == 0, 0)) return __tls_get_addr(const_cast<TlsIndex*>(index));
+  const std::size_t module = index->module & ~kPrivateTlsModule;
+  const ThreadTable* table = deploy_tls_table;
+  if (__builtin_expect(table != nullptr && module < table->size, 1)) {
+    if (void* block = table->blocks[module]; __builtin_expect(block != nullptr, 1)) return static_cast<std::byte*>(block) + index->offset;
+  }
+  return get_addr_slow(module, index->offset);
+}
+
+namespace {
+
+struct SystemSearch {
+  std::uintptr_t address;
+  TlsIndex index{};
+  bool found = false;
+};
+
+int match_tls_block(dl_phdr_info* info, std::size_t, void* data) {
+  auto* search = static_cast<SystemSearch*>(data);
+  if (info->dlpi_tls_modid == 0 || !info->dlpi_tls_data) return 0;
+  const auto block = reinterpret_cast<std::uintptr_t>(info->dlpi_tls_data);
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& p = info->dlpi_phdr[i];
+    if (p.p_type != PT_TLS || search->address < block || search->address - block >= p.p_memsz) continue;
+    search->index = {info->dlpi_tls_modid, search->address - block};
+    search->found = true;
+    return 1;
+  }
+  return 0;
+}
+
+
+}  // namespace
+
+Result<TlsIndex> tls_system_index(const void* address) {
+  SystemSearch search{reinterpret_cast<std::uintptr_t>(address)};
+  ::dl_iterate_phdr(match_tls_block, &search);
+  if (!search.found) return Failure{ErrorCode::kLoader, "a thread-local variable of a system library lies in no TLS block of this thread"};
+  return search.index;
+}
+
+// A module is in static TLS when its block lies at the same distance from the thread pointer in two threads: its address here is
+// compared with its address in a thread made for the purpose.
+Result<std::int64_t> tls_system_static_offset(std::uint64_t module) {
+  const auto distance = [module] {
+    TlsIndex index{module, 0};
+    return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(__tls_get_addr(&index)) - thread_pointer());
+  };
+  const std::int64_t here = distance();
+  std::int64_t there = here - 1;
+  std::thread([&] { there = distance(); }).join();
+  if (here == there) return here;
+  return Failure{ErrorCode::kLoader, "initial-exec access to a thread-local variable of a system library that is not in static TLS"};
+}
+
+Result<StaticTls> tls_static_reserve(const TlsImage& image) {
+  if (image.alignment > 64) return Failure{ErrorCode::kLoader, "initial-exec TLS with alignment " + std::to_string(image.alignment) + ", at most 64 is possible"};
+  Registry& r = registry();
+  const std::lock_guard lock(r.lock);
+  const std::size_t size = std::max<std::size_t>(image.memory_size, 1), step = std::max<std::size_t>(image.alignment, 1);
+  std::size_t left = 0;
+  for (std::size_t at = 0; at + size <= kStaticReserve; at += step) {
+    const auto begin = r.reserve_used.begin() + static_cast<std::ptrdiff_t>(at), end = begin + static_cast<std::ptrdiff_t>(size);
+    if (std::find(begin, end, true) != end) continue;
+    std::fill(begin, end, true);
+    return StaticTls{static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(&t_reserve[at]) - thread_pointer()), size};
+  }
+  left = static_cast<std::size_t>(std::count(r.reserve_used.begin(), r.reserve_used.end(), false));
+  return Failure{ErrorCode::kLoader, "the reserve of static TLS is full: " + std::to_string(size) + " bytes asked, " + std::to_string(left) + " of " +
+                                         std::to_string(kStaticReserve) + " free"};
+}
+
+void tls_static_release(const StaticTls& block) {
+  Registry& r = registry();
+  const std::lock_guard lock(r.lock);
+  const std::size_t at = static_cast<std::uintptr_t>(block.offset) + thread_pointer() - reinterpret_cast<std::uintptr_t>(&t_reserve[0]);
+  std::fill_n(r.reserve_used.begin() + static_cast<std::ptrdiff_t>(at), block.size, false);
+}
+
+namespace {
+
+extern "C" int __cxa_thread_atexit_impl(void (*)(void*), void*, void*);
+extern "C" void* __dso_handle;
+
+}  // namespace
+
+int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
+  ThreadTable* table = own_table();
+  bool first;
+  {
+    const std::lock_guard lock(registry().lock);
+    table->destructors.push_back({destructor, object, library});
+    first = !std::exchange(table->runner_registered, true);
+  }
+  // glibc calls the runner among the thread's own C++ destructors, before any pthread key's.
+  if (first) {
+    return __cxa_thread_atexit_impl(
+        [](void* t) {
+          static_cast<ThreadTable*>(t)->runner_registered = false;
+          run_destructors(static_cast<ThreadTable*>(t));
+        },
+        table, &__dso_handle);
+  }
+  return 0;
+}
+
+void tls_drop_destructors(void* library) {
+  Registry& r = registry();
+  std::vector<ExitDestructor> own;
+  {
+    const std::lock_guard lock(r.lock);
+    for (ThreadTable* t = r.threads; t; t = t->next) {
+      for (auto it = t->destructors.rbegin(); t == deploy_tls_table && it != t->destructors.rend(); ++it) {
+        if (it->library == library) own.push_back(*it);
+      }
+      std::erase_if(t->destructors, [&](const ExitDestructor& d) { return d.library == library; });
+    }
+  }
+  for (const ExitDestructor& d : own) d.destructor(d.object);
+}
+
+}  // namespace deploy::loader
