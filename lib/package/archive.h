@@ -22,6 +22,9 @@ struct Record {
   bool deflated = false;
 };
 
+// Whether `text` is well-formed UTF-8.
+bool is_utf8(std::string_view text);
+
 // The records of a package: a zip file whose entries all lie in one root folder. Reads the directory and the headers only, never
 // the data. Nothing in the file is trusted: whatever the bytes, parse() gives records that lie inside the file and do not overlap,
 // or a kInvalidPackage that says what was found. CRCs are not checked: PyTorch can be told not to write them.

@@ -336,6 +336,9 @@ class Handle:
     def __init__(self, importer):
         self.importer = importer
 
+    def missing_externs(self):
+        return missing_modules(self.importer.extern_modules)
+
     def load_pickle(self, package, resource):
         return self.importer.load_pickle(package, resource)
 

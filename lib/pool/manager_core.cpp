@@ -1,0 +1,95 @@
+#include "lib/pool/manager_core.h"
+
+#include <exception>
+#include <functional>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "lib/interpreter/interpreter_core.h"
+#include "lib/pool/in_parallel.h"
+#include "lib/pool/package_core.h"
+
+namespace deploy::detail {
+
+ManagerCore::ManagerCore(ManagerOptions& options)
+    : environment_(std::move(options.environment)), gate_(std::make_shared<Gate>(options.interpreters)) {}
+
+Result<std::shared_ptr<ManagerCore>> ManagerCore::create(ManagerOptions options) {
+  if (options.interpreters == 0) {
+    return Failure{ErrorCode::kInvalidArgument, "a manager needs at least 1 interpreter, 0 were asked for"};
+  }
+  std::shared_ptr<ManagerCore> manager(new ManagerCore(options));
+  if (Result<void> booted = manager->boot(); !booted) return std::move(booted.failure());
+  return manager;
+}
+
+Result<void> ManagerCore::boot() {
+  std::vector<std::shared_ptr<InterpreterCore>> cores(size());
+  Result<void> booted = in_parallel(size(), [&](std::size_t seat) -> Result<void> {
+    Result<std::shared_ptr<InterpreterCore>> core = InterpreterCore::create({environment_, gate_, seat, weak_from_this()});
+    if (!core) return std::move(core.failure());
+    cores[seat] = std::move(*core);
+    return {};
+  });
+  if (!booted) return booted;
+  for (std::shared_ptr<InterpreterCore>& core : cores) interpreters_.emplace_back(std::move(core));
+  return {};
+}
+
+Result<SessionCore> ManagerCore::enter_any() {
+  const Result<std::size_t> seat = gate_->acquire_any();
+  if (!seat) return seat.failure();
+  return SessionCore::open_seated(interpreters_[*seat].core());
+}
+
+Result<SessionCore> ManagerCore::enter(std::size_t seat) {
+  if (Result<void> acquired = gate_->acquire(seat); !acquired) return std::move(acquired.failure());
+  return SessionCore::open_seated(interpreters_[seat].core());
+}
+
+Result<const std::vector<Interpreter>*> ManagerCore::interpreters() const {
+  if (closed_) return Failure{ErrorCode::kClosed, "the manager is closed: it has no interpreters"};
+  return &interpreters_;
+}
+
+Result<void> ManagerCore::register_module(std::string_view name, std::string_view source) {
+  for (std::size_t seat = 0; seat < size(); ++seat) {
+    Result<SessionCore> session = enter(seat);
+    if (!session) return std::move(session.failure());
+    if (Result<void> registered = session->register_module(name, source); !registered) return registered;
+  }
+  return {};
+}
+
+Result<void> ManagerCore::close() {
+  if (gate_->held()) {
+    return Failure{ErrorCode::kInvalidArgument,
+                   "the manager cannot be closed by a thread that holds one of its sessions; close the session first"};
+  }
+  gate_->close();
+  const std::scoped_lock lock(close_mutex_);
+  closed_ = true;
+  // Whoever drops an interpreter's last handle finalises it and waits for that: all at once.
+  Result<void> dropped = in_parallel(interpreters_.size(), [&](std::size_t seat) -> Result<void> {
+    const Interpreter last = std::exchange(interpreters_[seat], Interpreter(nullptr));
+    return {};
+  });
+  interpreters_.clear();
+  return dropped;
+}
+
+void ManagerCore::add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package) {
+  const std::scoped_lock lock(packages_mutex_);
+  std::erase_if(packages_, [](const auto& entry) { return entry.second.expired(); });
+  packages_.emplace(id, package);
+}
+
+std::shared_ptr<PackageCore> ManagerCore::find_package(std::uint64_t id) const {
+  const std::scoped_lock lock(packages_mutex_);
+  const auto found = packages_.find(id);
+  return found == packages_.end() ? nullptr : found->second.lock();
+}
+
+}  // namespace deploy::detail

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "deploy/interpreter.h"
+#include "deploy/manager.h"
+#include "lib/interpreter/gate.h"
+#include "lib/interpreter/session_core.h"
+#include "lib/support/result.h"
+
+namespace deploy::detail {
+
+class PackageCore;
+
+// N interpreters behind one gate: seat i is interpreter i's. Packages and replicas hold a shared_ptr to their manager; after
+// close() they find a closed gate. Thread-safe.
+class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
+ public:
+  // Boots all interpreters, in parallel. The first failure, where there is one; nothing is left then.
+  static Result<std::shared_ptr<ManagerCore>> create(ManagerOptions options);
+
+  std::size_t size() const { return gate_->size(); }
+  Gate& gate() const { return *gate_; }
+  const Environment& environment() const { return environment_; }
+
+  // A session on a free interpreter, in order of arrival; or on a given one. kClosed.
+  Result<SessionCore> enter_any();
+  Result<SessionCore> enter(std::size_t seat);
+
+  // kClosed after close().
+  Result<const std::vector<Interpreter>*> interpreters() const;
+
+  Result<void> register_module(std::string_view name, std::string_view source);
+
+  // See InterpreterManager::close().
+  Result<void> close();
+
+  // Packages by number, for objects that are replicated: their pickles name the package a class came from.
+  std::uint64_t next_package_id() { return next_package_id_++; }
+  void add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package);
+  std::shared_ptr<PackageCore> find_package(std::uint64_t id) const;
+
+ private:
+  explicit ManagerCore(ManagerOptions& options);
+  Result<void> boot();
+
+  const Environment environment_;
+  const std::shared_ptr<Gate> gate_;
+  std::vector<Interpreter> interpreters_;  // written before create() returns, and by close() when no seat is taken
+  std::atomic<bool> closed_ = false;
+  std::mutex close_mutex_;
+
+  std::atomic<std::uint64_t> next_package_id_ = 0;
+  mutable std::mutex packages_mutex_;
+  std::unordered_map<std::uint64_t, std::weak_ptr<PackageCore>> packages_;  // guarded by packages_mutex_
+};
+
+}  // namespace deploy::detail

@@ -1,0 +1,37 @@
+#include <memory>
+#include <utility>
+
+#include "deploy/package.h"
+#include "lib/pool/replica_core.h"
+
+namespace deploy {
+
+namespace {
+
+Value call_on_any(detail::ReplicaCore& core, std::string_view method, const Args& args, const Kwargs& kwargs) {
+  Result<detail::SessionCore> session = core.manager().enter_any();
+  if (!session) session.failure().raise();
+  const Result<deploy_object> object = core.local(*session);
+  if (!object) object.failure().raise();
+  return session->call_value(*object, method, args, kwargs).value();
+}
+
+}  // namespace
+
+ReplicatedObject::ReplicatedObject(std::shared_ptr<detail::ReplicaCore> core) noexcept : core_(std::move(core)) {}
+
+Value ReplicatedObject::call(Args args, Kwargs kwargs) const { return call_on_any(*core_, {}, args, kwargs); }
+
+Value ReplicatedObject::call_method(std::string_view name, Args args, Kwargs kwargs) const {
+  if (name.empty())
+    throw Error(ErrorCode::kInvalidArgument, "call_method needs the name of a method; call() calls the object itself");
+  return call_on_any(*core_, name, args, kwargs);
+}
+
+void ReplicatedObject::preload() const { core_->preload().value(); }
+
+InterpreterSession ReplicatedObject::acquire_session() const {
+  return InterpreterSession(std::make_unique<detail::SessionCore>(core_->manager().enter_any().value()));
+}
+
+}  // namespace deploy
