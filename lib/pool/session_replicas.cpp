@@ -19,7 +19,7 @@ detail::Reference share(detail::SessionCore& session, deploy_object object) {
   deploy_error ignored = {[](deploy_error*, int32_t, deploy_text, deploy_text, deploy_text) {}};
   deploy_object shared = session.interpreter()->guest().from_value(&value, &ignored);
   if (!shared) throw Error(ErrorCode::kInternal, "the guest gave no reference on a replicated object");
-  return detail::Reference(session.interpreter(), shared);
+  return detail::Reference(session.interpreter()->releases(), shared);
 }
 
 }  // namespace
