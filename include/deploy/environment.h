@@ -12,17 +12,17 @@ namespace deploy {
 // are checked when interpreters are created (kEnvironment: a missing folder, or packages of another Python version).
 struct DEPLOY_API Environment {
   // Folders of installed packages, in sys.path order. The standard library comes from the image, never from here.
-  std::vector<std::string> site_packages;
+  std::vector<std::string> site_packages = {};
 
   // Put in front of site_packages on sys.path, for plain source folders. Not checked for a Python version.
-  std::vector<std::string> extra_paths;
+  std::vector<std::string> extra_paths = {};
 
   // Libraries that are private to an interpreter although their file does not show it (file-name patterns with * and ?),
   // beside libc10*, libtorch*, libshm* and the C++ run-time libraries. See docs/architecture.md.
-  std::vector<std::string> private_libraries;
+  std::vector<std::string> private_libraries = {};
 
   // Modules imported in every interpreter before it takes its first call, in order ("torch").
-  std::vector<std::string> preload;
+  std::vector<std::string> preload = {};
 
   // The packages of a virtual environment: <path>/lib/python<X.Y>/site-packages of this library's Python version.
   // Throws kEnvironment, with what was found, where there is none.

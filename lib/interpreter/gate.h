@@ -50,6 +50,7 @@ class Gate {
     std::uint64_t last_user = 0;  // the thread that released it last
     std::uint64_t acquired = 0;   // when, in acquisitions; 0: never
     std::size_t depth = 0;
+    bool passing = false;  // taken by try_acquire: not what decides who used it last
   };
   struct Waiter;
 

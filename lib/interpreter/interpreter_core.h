@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "deploy/environment.h"
 #include "lib/interpreter/abi.h"
@@ -19,6 +21,7 @@
 namespace deploy::detail {
 
 class ManagerCore;
+struct ThreadEntry;  // process.h
 
 struct InterpreterOptions {
   Environment environment = {};
@@ -30,7 +33,7 @@ struct InterpreterOptions {
 // One Python in one link namespace, and the thread that is its main thread.
 //
 // The home thread loads the image, boots Python, imports the environment's preload modules, and then sleeps. It wakes up to give back what
-// the host dropped outside of sessions (see ReleaseQueue), and at last to finalise Python and unload the namespace.
+// the host dropped outside of sessions (ReleaseQueue), and at last to finalise Python and unload the namespace.
 //
 // Lifetime: everything that points into the interpreter's memory (sessions, tensors that came out of it) holds a shared_ptr. When the last one is gone
 // the home thread tears the interpreter down. Whoever dropped the last one waits for that, unless it may not block:
@@ -52,14 +55,18 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   // For the layers above sessions only: the guest's functions, and the namespace, of a booted interpreter.
   const deploy_guest& guest() const { return *guest_; }
   loader::Namespace& link_namespace() const { return *namespace_; }
-  ReleaseQueue& releases() { return releases_; }
+  const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
 
-  // Number of this interpreter's column in the threads' tables (process.h); reused after the interpreter.
+  // Place of this interpreter in the threads' tables (process.h); reused after it is gone.
   std::size_t slot() const { return slot_; }
 
- private:
-  enum class State { kStarting, kReady, kFailed, kStopping };
+  // For sessions: a number for a new one. On the thread that holds the seat.
+  std::uint64_t next_serial() { return ++last_serial_; }
+  // A session was closed on another thread than its own, or its thread ended before it was closed: whichever comes second ends it.
+  void leave_to_thread_end(std::uint64_t serial);
+  void thread_ended(ThreadEntry& thread);
 
+ private:
   InterpreterCore(InterpreterOptions options, std::size_t id, std::size_t slot);
   ~InterpreterCore();
 
@@ -70,7 +77,6 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   Result<void> boot();
   Result<void> preload();
   void serve();
-  void sweep();
   void stop();
 
   const std::size_t id_, slot_, seat_;
@@ -82,35 +88,40 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   std::unique_ptr<loader::Namespace> namespace_;
   const deploy_guest* guest_ = nullptr;
   bool booted_ = false;
-  ReleaseQueue releases_;
+  bool background_ = false;  // torn down with nobody waiting; written before the home thread is told to stop
+  const std::shared_ptr<ReleaseQueue> releases_;
+  std::uint64_t last_serial_ = 0;
 
   std::thread home_;
   std::mutex mutex_;
-  std::condition_variable state_changed_;
-  State state_ = State::kStarting;  // guarded by mutex_
-  std::optional<Failure> failure_;  // guarded by mutex_
+  std::condition_variable started_changed_;
+  std::optional<Result<void>> started_;  // guarded by mutex_, as all below
+  std::vector<std::pair<std::uint64_t, std::shared_ptr<InterpreterCore>>> orphans_;  // closed elsewhere, their thread goes on
+  std::vector<std::uint64_t> ended_;                                                 // their thread ended, they were not closed
 };
 
 // A strong reference to a Python object, for as long as the holder likes: it does not keep the interpreter alive, and dropping it never blocks.
 class Reference {
  public:
   Reference() = default;
-  Reference(const std::shared_ptr<InterpreterCore>& core, deploy_object object) : core_(core), object_(object) {}
-  Reference(Reference&& other) noexcept : core_(std::move(other.core_)), object_(std::exchange(other.object_, nullptr)) {}
+  // Takes over a reference that the guest gave.
+  Reference(std::shared_ptr<ReleaseQueue> releases, deploy_object object) : releases_(std::move(releases)), object_(object) {}
+  Reference(Reference&& other) noexcept : releases_(std::move(other.releases_)), object_(std::exchange(other.object_, nullptr)) {}
   Reference& operator=(Reference&& other) noexcept {
-    std::swap(core_, other.core_);
+    std::swap(releases_, other.releases_);
     std::swap(object_, other.object_);
     return *this;
   }
-  ~Reference();
+  ~Reference() {
+    if (object_) releases_->give_back(object_);
+  }
 
   explicit operator bool() const { return object_ != nullptr; }
   // To be used only in a session of its interpreter.
   deploy_object get() const { return object_; }
-  const std::weak_ptr<InterpreterCore>& core() const { return core_; }
 
  private:
-  std::weak_ptr<InterpreterCore> core_;
+  std::shared_ptr<ReleaseQueue> releases_;
   deploy_object object_ = nullptr;
 };
 

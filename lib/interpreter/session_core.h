@@ -36,16 +36,18 @@ class Guest {
   Result<std::string> str(deploy_object object);
   Result<void> register_module(std::string_view name, std::string_view source);
 
- private:
-  Result<Reference> reference(deploy_object object, Failure& failure);
-
  protected:
+  template <class F>
+  Result<Reference> make(F&& function);
+  template <class F>
+  Result<Value> read(F&& function);
+
   InterpreterCore* core_;
   ThreadEntry* thread_;
 };
 
 // A thread's hold on an interpreter: its seat at the gate, and its GIL. Movable; may live on the stack. It is used and ends on the thread that opened it:
-// elsewhere members fail with kWrongSession, and close() leaves the hold to the end of that thread.
+// close() on another thread leaves the hold to the end of that thread.
 class SessionCore : public Guest {
  public:
   // Waits for the interpreter's seat, then attaches. kClosed.
@@ -59,7 +61,7 @@ class SessionCore : public Guest {
 
   void close() noexcept;
   bool is_open() const { return serial_ != 0; }
-  // Fails with kWrongSession on another thread than the one that opened it, kClosed after close().
+  // Fails with kWrongSession on another thread than the one that opened it, with kClosed after close(). The Guest members do not check this.
   Result<void> check() const;
 
   const std::shared_ptr<InterpreterCore>& interpreter() const { return interpreter_; }
@@ -72,7 +74,12 @@ class SessionCore : public Guest {
   SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial);
 
   std::shared_ptr<InterpreterCore> interpreter_;
-  std::uint64_t serial_ = 0;  // of the session, unique in the process; 0: closed
+  std::uint64_t thread_number_;
+  std::uint64_t serial_;  // of the session, among the interpreter's; 0: closed
 };
+
+// Attaches the calling thread, which holds the seat or is the only one that can, to the interpreter; nested: counts. kSystem: no memory.
+Result<void> attach(InterpreterCore& core, ThreadEntry& thread);
+void detach(InterpreterCore& core, ThreadEntry& thread) noexcept;
 
 }  // namespace deploy::detail

@@ -22,6 +22,7 @@ struct Tensor::Block {
 
   DLTensor view = {};
   std::uint64_t flags = 0;
+  const void* origin = nullptr;  // whose memory it is, for the layers above: an interpreter, or null
 
   // Sets view's shape and strides to copies of these; no strides: row-major.
   void set_dimensions(std::span<const std::int64_t> shape, std::span<const std::int64_t> strides);

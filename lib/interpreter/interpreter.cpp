@@ -1,0 +1,23 @@
+#include "deploy/interpreter.h"
+
+#include <utility>
+
+#include "lib/interpreter/session_core.h"
+
+namespace deploy {
+
+Interpreter::Interpreter(const Environment& environment) : core_(detail::InterpreterCore::create({.environment = environment}).value()) {}
+
+Interpreter::Interpreter(std::shared_ptr<detail::InterpreterCore> core) noexcept : core_(std::move(core)) {}
+
+InterpreterSession Interpreter::acquire_session() {
+  return InterpreterSession(std::make_unique<detail::SessionCore>(detail::SessionCore::open(core_).value()));
+}
+
+void Interpreter::register_module(std::string_view name, std::string_view source) {
+  detail::SessionCore::open(core_).value().register_module(name, source).value();
+}
+
+std::size_t Interpreter::id() const noexcept { return core_->id(); }
+
+}  // namespace deploy

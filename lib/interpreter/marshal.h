@@ -1,0 +1,105 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "deploy/value.h"
+#include "lib/interpreter/abi.h"
+#include "lib/interpreter/interpreter_core.h"
+#include "lib/support/result.h"
+
+namespace deploy::detail {
+
+inline deploy_text text(std::string_view view) { return {view.data(), view.size()}; }
+
+// Value trees as the guest reads them. Points into the Values, which must outlive it. No allocation for a call with few arguments, the tensors' own aside.
+class Arguments {
+ public:
+  // For a guest of `core`, on a thread inside a session of it.
+  explicit Arguments(InterpreterCore& core) : core_(core) {}
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+  ~Arguments();
+
+  // Once, one of them. Fails for an empty tensor handle (kInvalidArgument) and for an Object of another session (kWrongSession).
+  Result<void> set(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword);
+  Result<void> set(const Value& value) { return set({&value, 1}, {}); }
+
+  // To be handed to the guest, exactly once: the tensors are its own from then on.
+  const deploy_value* hand_over() {
+    handed_over_ = true;
+    return values_;
+  }
+  std::size_t size() const { return size_; }
+  const deploy_text* keywords() const { return keywords_; }
+  std::size_t keyword_count() const { return keyword_count_; }
+
+ private:
+  Result<std::size_t> count(const Value& value) const;
+  void fill(const Value& value, deploy_value& out);
+  deploy_value* take(std::size_t count);
+
+  InterpreterCore& core_;
+  bool handed_over_ = false;
+  std::size_t size_ = 0, keyword_count_ = 0;
+  std::size_t used_ = 0;  // of values_: the arguments, then what is inside containers
+  deploy_value* values_ = nullptr;
+  deploy_text* keywords_ = nullptr;
+  std::array<deploy_value, 24> few_values_;
+  std::array<deploy_text, 8> few_keywords_;
+  std::unique_ptr<deploy_value[]> many_values_;
+  std::unique_ptr<deploy_text[]> many_keywords_;
+};
+
+// Builds the Value that the guest describes.
+class ValueSink : public deploy_sink {
+ public:
+  explicit ValueSink(InterpreterCore& core);
+  ValueSink(const ValueSink&) = delete;
+  ValueSink& operator=(const ValueSink&) = delete;
+
+  // What came, after the guest said that it succeeded.
+  Result<Value> take();
+
+ private:
+  struct Frame {
+    Value::Kind kind;
+    std::size_t count;  // of a dict: keys and values
+    std::vector<Value> items;
+  };
+
+  template <class F>
+  static void guarded(deploy_sink* self, F&& add) noexcept;
+  void open(Value::Kind kind, std::size_t size);
+  void place(Value value);
+  static Value container(Frame frame);
+  void add_tensor(DLManagedTensorVersioned* tensor);
+
+  InterpreterCore& core_;
+  std::vector<Frame> frames_;
+  Value root_;
+  bool complete_ = false;
+  std::optional<Failure> failure_;
+};
+
+// Keeps the error that the guest reports.
+class ErrorSink : public deploy_error {
+ public:
+  ErrorSink();
+  ErrorSink(const ErrorSink&) = delete;
+  ErrorSink& operator=(const ErrorSink&) = delete;
+
+  // After the guest said that it failed.
+  Failure take();
+
+ private:
+  std::optional<Failure> failure_;
+};
+
+}  // namespace deploy::detail

@@ -1,0 +1,102 @@
+#include "lib/interpreter/release_queue.h"
+
+#include <dlpack/dlpack.h>
+
+#include <chrono>
+#include <utility>
+
+#include "lib/interpreter/process.h"
+
+namespace deploy::detail {
+
+namespace {
+
+// How long the home thread leaves the queue to the next session. While a client calls in a loop it costs a wake-up per this time.
+constexpr std::chrono::milliseconds kSweepDelay{10};
+
+void destroy(DLManagedTensorVersioned* tensor) {
+  if (tensor->deleter) tensor->deleter(tensor);
+}
+
+}  // namespace
+
+// The calling thread's entry where it holds the GIL: inside a session, but not below guest code, which may have released it.
+ThreadEntry* ReleaseQueue::entry_inside() const {
+  ThreadEntry* entry = find_thread_entry(slot_, core_id_);
+  return entry && entry->depth > 0 && entry->crossings == 0 ? entry : nullptr;
+}
+
+void ReleaseQueue::give_back(deploy_object object) {
+  ThreadEntry* entry = entry_inside();
+  if (!entry) return add(&Items::objects, object);
+  ++entry->crossings;
+  guest_->release(object);
+  --entry->crossings;
+}
+
+void ReleaseQueue::give_back(DLManagedTensorVersioned* tensor) {
+  if (ThreadEntry* entry = entry_inside()) {
+    ++entry->crossings;
+    destroy(tensor);
+    --entry->crossings;
+  } else if (finalising_thread_.load(std::memory_order_relaxed) == this_thread_number()) {
+    destroy(tensor);
+  } else {
+    add(&Items::tensors, tensor);
+  }
+}
+
+void ReleaseQueue::give_back(deploy_thread thread) { add(&Items::threads, thread); }
+
+template <class T>
+void ReleaseQueue::add(std::vector<T> Items::* list, T item) {
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  (items_.*list).push_back(item);
+  pending_.store(true, std::memory_order_release);
+  if (std::exchange(sleeping_, false)) changed_.notify_one();
+}
+
+void ReleaseQueue::drain(ThreadEntry& thread) {
+  {
+    std::lock_guard lock(mutex_);
+    std::swap(items_, draining_);
+    pending_.store(false, std::memory_order_release);
+  }
+  ++thread.crossings;  // what __del__ gives back in turn goes into the queue
+  for (DLManagedTensorVersioned* tensor : draining_.tensors) destroy(tensor);
+  for (deploy_object object : draining_.objects) guest_->release(object);
+  for (deploy_thread state : draining_.threads) guest_->thread_dispose(state);
+  --thread.crossings;
+  draining_.tensors.clear();
+  draining_.objects.clear();
+  draining_.threads.clear();
+}
+
+void ReleaseQueue::finalising() { finalising_thread_ = this_thread_number(); }
+
+void ReleaseQueue::close() {
+  std::lock_guard lock(mutex_);
+  finalising_thread_ = 0;
+  closed_ = true;
+  items_ = {};
+}
+
+bool ReleaseQueue::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  do {
+    sleeping_ = empty();
+    changed_.wait(lock, [this] { return stopped_ || !sleeping_; });
+    changed_.wait_for(lock, kSweepDelay, [this] { return stopped_; });
+  } while (!stopped_ && empty());
+  sleeping_ = false;
+  return !stopped_;
+}
+
+void ReleaseQueue::stop() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+}  // namespace deploy::detail

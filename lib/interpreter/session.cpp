@@ -1,0 +1,44 @@
+#include <utility>
+
+#include "deploy/interpreter.h"
+#include "lib/interpreter/session_core.h"
+
+// InterpreterSession::replicate and from_replicated are in lib/pool/: they need to know replicas.
+
+namespace deploy {
+
+InterpreterSession::InterpreterSession(std::unique_ptr<detail::SessionCore> core) noexcept : core_(std::move(core)) {}
+InterpreterSession::InterpreterSession(InterpreterSession&&) noexcept = default;
+InterpreterSession& InterpreterSession::operator=(InterpreterSession&&) noexcept = default;
+InterpreterSession::~InterpreterSession() = default;
+
+detail::SessionCore& InterpreterSession::core() const {
+  if (!core_) throw Error(ErrorCode::kClosed, "the session is closed");
+  core_->check().value();
+  return *core_;
+}
+
+Object InterpreterSession::global(std::string_view module, std::string_view name) {
+  auto& session = core();
+  return session.object(session.global(module, name).value());
+}
+
+Object InterpreterSession::import_module(std::string_view name) {
+  auto& session = core();
+  return session.object(session.import_module(name).value());
+}
+
+Object InterpreterSession::from_value(const Value& value) {
+  auto& session = core();
+  return session.object(session.from_value(value).value());
+}
+
+Interpreter InterpreterSession::interpreter() const { return Interpreter(core().interpreter()); }
+
+bool InterpreterSession::closed() const noexcept { return !core_ || !core_->is_open(); }
+
+void InterpreterSession::close() noexcept {
+  if (core_) core_->close();
+}
+
+}  // namespace deploy

@@ -1,0 +1,194 @@
+#include "lib/interpreter/session_core.h"
+
+#include <algorithm>
+
+#include "lib/interpreter/marshal.h"
+#include "lib/interpreter/object_handle.h"
+#include "lib/interpreter/process.h"
+
+namespace deploy::detail {
+
+Result<void> attach(InterpreterCore& core, ThreadEntry& thread) {
+  if (thread.depth++ > 0) return {};
+  core.link_namespace().enter_thread();
+  const deploy_thread state = core.guest().thread_attach(thread.state);
+  if (!state) {
+    --thread.depth;
+    return Failure{ErrorCode::kSystem, "interpreter " + std::to_string(core.id()) + ": no memory for a thread state"};
+  }
+  thread.state = state;
+  thread.attached_core = &core;
+  note_attached(1);
+  if (!core.releases()->empty()) core.releases()->drain(thread);
+  return {};
+}
+
+void detach(InterpreterCore& core, ThreadEntry& thread) noexcept {
+  if (thread.depth == 1) {
+    if (!core.releases()->empty()) core.releases()->drain(thread);
+    core.guest().thread_detach(thread.state);
+    note_attached(-1);
+  }
+  --thread.depth;
+}
+
+namespace {
+
+// Marks the time in which guest code runs on this thread.
+class Crossing {
+ public:
+  explicit Crossing(ThreadEntry& thread) : thread_(thread) { ++thread_.crossings; }
+  ~Crossing() { --thread_.crossings; }
+
+ private:
+  ThreadEntry& thread_;
+};
+
+}  // namespace
+
+// A guest function that gives a reference.
+template <class F>
+Result<Reference> Guest::make(F&& function) {
+  ErrorSink error;
+  const Crossing crossing(*thread_);
+  const deploy_object object = function(core_->guest(), &error);
+  if (!object) return error.take();
+  return Reference(core_->releases(), object);
+}
+
+// A guest function that describes a value.
+template <class F>
+Result<Value> Guest::read(F&& function) {
+  ErrorSink error;
+  ValueSink sink(*core_);
+  const Crossing crossing(*thread_);
+  if (function(core_->guest(), &sink, &error) < 0) return error.take();
+  return sink.take();
+}
+
+Result<Reference> Guest::global(std::string_view module, std::string_view name) {
+  return make([&](const deploy_guest& guest, deploy_error* error) { return guest.global(text(module), text(name), error); });
+}
+
+Result<Reference> Guest::import_module(std::string_view name) {
+  return make([&](const deploy_guest& guest, deploy_error* error) { return guest.import_module(text(name), error); });
+}
+
+Result<Reference> Guest::from_value(const Value& value) {
+  Arguments arguments(*core_);
+  if (auto set = arguments.set(value); !set) return set.failure();
+  return make([&](const deploy_guest& guest, deploy_error* error) { return guest.from_value(arguments.hand_over(), error); });
+}
+
+Result<Reference> Guest::attr(deploy_object object, std::string_view name) {
+  return make([&](const deploy_guest& guest, deploy_error* error) { return guest.attr(object, text(name), error); });
+}
+
+Result<bool> Guest::hasattr(deploy_object object, std::string_view name) {
+  ErrorSink error;
+  const Crossing crossing(*thread_);
+  const int found = core_->guest().hasattr(object, text(name), &error);
+  if (found < 0) return error.take();
+  return found > 0;
+}
+
+Result<Reference> Guest::call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs) {
+  Arguments arguments(*core_);
+  if (auto set = arguments.set(args, kwargs); !set) return set.failure();
+  return make([&](const deploy_guest& guest, deploy_error* error) {
+    return guest.call(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(), arguments.keyword_count(), error);
+  });
+}
+
+Result<Value> Guest::call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs) {
+  Arguments arguments(*core_);
+  if (auto set = arguments.set(args, kwargs); !set) return set.failure();
+  return read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
+    return guest.call_value(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(), arguments.keyword_count(), sink,
+                            error);
+  });
+}
+
+Result<Value> Guest::to_value(deploy_object object) {
+  return read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.to_value(object, sink, error); });
+}
+
+Result<std::string> Guest::type_name(deploy_object object) {
+  auto name = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.type_name(object, sink, error); });
+  if (!name) return name.failure();
+  return name->as_str();
+}
+
+Result<std::string> Guest::str(deploy_object object) {
+  auto name = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.str(object, sink, error); });
+  if (!name) return name.failure();
+  return name->as_str();
+}
+
+Result<void> Guest::register_module(std::string_view name, std::string_view source) {
+  ErrorSink error;
+  const Crossing crossing(*thread_);
+  if (core_->guest().register_module(text(name), text(source), &error) < 0) return error.take();
+  return {};
+}
+
+Result<SessionCore> SessionCore::open(std::shared_ptr<InterpreterCore> core) {
+  if (auto seated = core->gate().acquire(core->seat()); !seated) return seated.failure();
+  return open_seated(std::move(core));
+}
+
+Result<SessionCore> SessionCore::open_seated(std::shared_ptr<InterpreterCore> core) {
+  ThreadEntry& thread = thread_entry(*core);
+  if (auto attached = attach(*core, thread); !attached) {
+    core->gate().release(core->seat());
+    return attached.failure();
+  }
+  const std::uint64_t serial = core->next_serial();
+  thread.open.push_back(serial);
+  return SessionCore(std::move(core), thread, serial);
+}
+
+SessionCore::SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial)
+    : Guest(*core, thread), interpreter_(std::move(core)), thread_number_(this_thread_number()), serial_(serial) {}
+
+SessionCore::SessionCore(SessionCore&& other) noexcept
+    : Guest(other), interpreter_(std::move(other.interpreter_)), thread_number_(other.thread_number_), serial_(std::exchange(other.serial_, 0)) {}
+
+SessionCore& SessionCore::operator=(SessionCore&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  Guest::operator=(other);
+  interpreter_ = std::move(other.interpreter_);
+  thread_number_ = other.thread_number_;
+  serial_ = std::exchange(other.serial_, 0);
+  return *this;
+}
+
+void SessionCore::close() noexcept {
+  const std::uint64_t serial = std::exchange(serial_, 0);
+  if (serial == 0) return;
+  const std::shared_ptr<InterpreterCore> core = std::move(interpreter_);
+  if (thread_number_ != this_thread_number()) {
+    core->leave_to_thread_end(serial);
+    return;
+  }
+  std::erase(thread_->open, serial);
+  detach(*core, *thread_);
+  core->gate().release(core->seat());
+}
+
+Result<void> SessionCore::check() const {
+  if (serial_ == 0) return Failure{ErrorCode::kClosed, "the session is closed"};
+  if (thread_number_ != this_thread_number()) {
+    return Failure{ErrorCode::kWrongSession, "a session of interpreter " + std::to_string(core_->id()) + " was used on another thread than the one that acquired it"};
+  }
+  return {};
+}
+
+Object SessionCore::object(Reference reference) const {
+  return Object(std::make_shared<Object::Handle>(std::move(reference), core_->slot(), core_->id(), serial_));
+}
+
+Result<deploy_object> SessionCore::unwrap(const Object& object) const { return usable_object(object, *core_); }
+
+}  // namespace deploy::detail
