@@ -9,7 +9,7 @@ It is executed before any other module can be imported from the image: it import
 
 import sys
 from _frozen_importlib import FrozenImporter, ModuleSpec
-from _frozen_importlib_external import ExtensionFileLoader, _LoaderBasics, decode_source, spec_from_file_location
+from _frozen_importlib_external import ExtensionFileLoader, _LoaderBasics, decode_source
 
 import _deploy_image
 
@@ -96,7 +96,12 @@ class ImageFinder:
         found = _locate(name)
         if found is None:
             file = self._extensions.get(name)
-            return file and spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
+            if file is None:
+                return None
+            # Not by spec_from_file_location, which would put the working directory before "<image>".
+            spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=file)
+            spec.has_location = True
+            return spec
         # A submodule is ours only where its parent is.
         if path is not None and not any(entry.startswith(IMAGE) for entry in path):
             return None
