@@ -54,7 +54,7 @@ Result<deploy_object> PackageCore::handle(SessionCore& session) {
     Result<Reference> open = session.global("_deploy.package", "open");
     if (!open) return std::move(open.failure());
     Result<Reference> opened =
-        session.call(open->get(), "", {id_, file_.descriptor(), file_.path(), record_table(file_.archive())});
+        session.call(open->get(), {}, {id_, file_.descriptor(), file_.path(), record_table(file_.archive())});
     if (!opened) return from_guest(std::move(opened.failure()));
     handle = std::move(*opened);
   }

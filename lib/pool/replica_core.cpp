@@ -17,7 +17,7 @@ Result<Reference> PickleRecipe::make(SessionCore& session) const {
 Result<std::unique_ptr<Recipe>> DumpRecipe::dump(ManagerCore& manager, SessionCore& session, const Object& object) {
   const Result<Reference> dump = session.global("_deploy.replica", "dump");
   if (!dump) return dump.failure();
-  const Result<Value> dumped = session.call_value(dump->get(), "", {object});
+  const Result<Value> dumped = session.call_value(dump->get(), {}, {object});
   if (!dumped) return dumped.failure();
   auto recipe = std::make_unique<DumpRecipe>();
   recipe->memory_ = FileDescriptor(static_cast<int>(dumped->at(1).as_int()));
@@ -41,7 +41,7 @@ Result<Reference> DumpRecipe::make(SessionCore& session) const {
   }
   const Result<Reference> load = session.global("_deploy.replica", "load");
   if (!load) return load.failure();
-  return session.call(load->get(), "", {data_, memory_.get(), size_});
+  return session.call(load->get(), {}, {data_, memory_.get(), size_});
 }
 
 Result<deploy_object> ReplicaCore::local(SessionCore& session) {
