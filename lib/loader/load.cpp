@@ -166,6 +166,7 @@ class Load {
   // Initial-exec references decide which blocks must lie in static TLS before any module gets its number.
   Result<void> reserve_tls() {
     for (Library* library : added_) {
+      if (!library->dynamic.static_tls) continue;  // linkers set DF_STATIC_TLS with every such reference
       for (const AddressRange& range : {library->dynamic.relocations, library->dynamic.plt_relocations}) {
         const auto* table = reinterpret_cast<const Elf64_Rela*>(library->address(range.vaddr));
         for (std::uint64_t i = 0; i < range.size / sizeof(Elf64_Rela); ++i) {

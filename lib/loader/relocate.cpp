@@ -2,6 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <cstdlib>
+#include <new>
+
 #include "lib/loader/reloc_x86_64.h"
 
 namespace deploy::loader {
@@ -13,7 +16,11 @@ using namespace x86_64;
 class Relocator {
  public:
   Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred)
-      : space_(space), library_(library), deferred_(deferred), bound_(library.symbols->symbols().size()) {}
+      : space_(space), library_(library), deferred_(deferred) {
+    // Zeroed by the kernel page by page, as it is used: most symbols of a large library are never referred to.
+    bound_.reset(static_cast<Bound*>(std::calloc(symbol_count(), sizeof(Bound))));
+    if (!bound_) throw std::bad_alloc();
+  }
 
   Result<void> run() {
     if (auto done = apply_relr(); !done) return done;
@@ -24,8 +31,12 @@ class Relocator {
  private:
   struct Bound {
     Definition definition;
-    bool known = false;
+    bool known;
   };
+  struct Free {
+    void operator()(Bound* bound) const { std::free(bound); }
+  };
+  std::size_t symbol_count() const { return library_.symbols->symbols().size(); }
 
   // A place must lie in a writable segment: a damaged file must not write elsewhere.
   bool is_place(std::uint64_t vaddr, std::uint64_t size) {
@@ -47,18 +58,26 @@ class Relocator {
                                     ": " + what};
   }
 
-  Result<Definition> bind(const Elf64_Rela& r) {
+  // What the relocation's symbol is bound to; null, and failure_ says why, where it cannot be bound.
+  const Definition* bind(const Elf64_Rela& r) {
     const std::size_t index = ELF64_R_SYM(r.r_info);
-    Bound& bound = bound_[index];  // in range: SymbolTable::create counted every reference
-    if (bound.known) return bound.definition;
+    if (index >= symbol_count()) {
+      failure_ = failure(r, "symbol " + std::to_string(index) + " of a table of " + std::to_string(symbol_count()));
+      return nullptr;
+    }
+    Bound& bound = bound_[index];
+    if (bound.known) return &bound.definition;
     if (index == STN_UNDEF) {
       bound = {Definition{&library_, nullptr, 0, false}, true};
-      return bound.definition;
+      return &bound.definition;
     }
     auto definition = space_.resolve(library_, index);
-    if (!definition) return definition;
+    if (!definition) {
+      failure_ = std::move(definition.failure());
+      return nullptr;
+    }
     bound = {*definition, true};
-    return definition;
+    return &bound.definition;
   }
 
   // DT_RELR (gABI, "Relative Relocation Table"): an even word is a place; an odd one a bitmap of the 63 words after the last place.
@@ -93,10 +112,20 @@ class Relocator {
     const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(range.vaddr));
     for (std::uint64_t i = 0; i < range.size / sizeof(Elf64_Rela); ++i) {
       const Elf64_Rela& r = table[i];
-      if (ELF64_R_TYPE(r.r_info) == R_X86_64_RELATIVE) {
-        if (!is_place(r.r_offset, 8)) return failure(r, "the place is outside the writable segments");
-        write64(library_.address(r.r_offset), library_.bias() + static_cast<std::uint64_t>(r.r_addend));
-        continue;
+      // The three that make up nearly all of a table, without a Result each.
+      const unsigned type = ELF64_R_TYPE(r.r_info);
+      if ((type == R_X86_64_RELATIVE || type == R_X86_64_64 || type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT) && is_place(r.r_offset, 8)) {
+        const std::uintptr_t place = library_.address(r.r_offset);
+        if (type == R_X86_64_RELATIVE) {
+          write64(place, library_.bias() + static_cast<std::uint64_t>(r.r_addend));
+          continue;
+        }
+        const Definition* definition = bind(r);
+        if (!definition) return failure_;
+        if (!definition->is_ifunc) {
+          write64(place, definition->address + (type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0));
+          continue;
+        }
       }
       if (auto done = apply(r); !done) return done;
     }
@@ -123,8 +152,8 @@ class Relocator {
       case R_X86_64_COPY: return failure(r, "a copy relocation, which only executables have");
       default: break;
     }
-    auto definition = bind(r);
-    if (!definition) return definition.failure();
+    const Definition* definition = bind(r);
+    if (!definition) return failure_;
     return apply_symbol(r, type, place, *definition);
   }
 
@@ -138,9 +167,6 @@ class Relocator {
     const std::uint64_t value = d.address + addend;
     bool fits = true;
     switch (type) {
-      case R_X86_64_64: write64(place, value); break;
-      case R_X86_64_GLOB_DAT:
-      case R_X86_64_JUMP_SLOT: write64(place, d.address); break;
       case R_X86_64_PC64: write64(place, value - place); break;
       case R_X86_64_PC32:
       case R_X86_64_PLT32: fits = write_signed32(place, value - place); break;
@@ -166,8 +192,8 @@ class Relocator {
   };
 
   Result<TlsTarget> tls_target(const Elf64_Rela& r) {
-    auto definition = bind(r);
-    if (!definition) return definition.failure();
+    const Definition* definition = bind(r);
+    if (!definition) return failure_;
     const Library* library = definition->library;
     if (library) {
       if (!library->image.tls) return failure(r, "a thread-local symbol in '" + library->path + "', which has no TLS segment");
@@ -222,7 +248,8 @@ class Relocator {
   NamespaceImpl& space_;
   Library& library_;
   std::vector<DeferredRelocation>& deferred_;
-  std::vector<Bound> bound_;  // by symbol index
+  std::unique_ptr<Bound[], Free> bound_;  // by symbol index
+  Failure failure_;
   const Segment* place_segment_ = nullptr;
 };
 

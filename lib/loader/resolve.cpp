@@ -77,7 +77,7 @@ Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index
     return definition_of(from, reference);
   }
   const VersionNeed version = from.symbols->version_need(index);
-  SymbolName name(from.symbols->name(reference));
+  SymbolName name = from.symbols->hashed_name(index);
   name.version = version.version;
   const Elf64_Sym* symbol = nullptr;
   const Library* library = nullptr;

@@ -44,19 +44,17 @@ Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const Image
     if (auto read = table.read_sysv_hash(bytes, dynamic.sysv_hash, count); !read) return read.failure();
   }
   if (dynamic.gnu_hash == 0 && dynamic.sysv_hash == 0) return malformed("neither DT_GNU_HASH nor DT_HASH");
-  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, at the end; a table that
-  // defines nothing ends where relocations stop referring to it.
+  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, which stand at the end; of
+  // a library that defines nothing, only the relocations tell.
+  const bool defines_nothing = count <= table.gnu_.first_symbol && dynamic.sysv_hash == 0;
   for (const AddressRange& range : {dynamic.relocations, dynamic.plt_relocations}) {
     auto relocations = bytes.array<Elf64_Rela>(range.vaddr, range.size / sizeof(Elf64_Rela));
-    if (range.size == 0 || !relocations) continue;
+    if (!defines_nothing || range.size == 0 || !relocations) continue;
     for (const Elf64_Rela& r : *relocations) count = std::max<std::uint64_t>(count, ELF64_R_SYM(r.r_info) + std::uint64_t{1});
   }
   auto symbols = bytes.array<Elf64_Sym>(dynamic.symbols, std::max<std::uint64_t>(count, 1));
   if (!symbols) return malformed(std::to_string(count) + " symbols do not fit into the segment");
   table.symbols_ = *symbols;
-  for (const Elf64_Sym& symbol : table.symbols_) {
-    if (symbol.st_name >= table.strings_.size()) return malformed("a symbol's name lies outside the string table");
-  }
   if (auto read = table.read_versions(dynamic, bytes); !read) return read.failure();
   return table;
 }
@@ -171,7 +169,18 @@ Result<void> SymbolTable::read_version_definitions(const DynamicTable& dynamic, 
   return {};
 }
 
-std::string_view SymbolTable::name(const Elf64_Sym& symbol) const { return std::string_view(strings_.data() + symbol.st_name); }
+std::string_view SymbolTable::name(const Elf64_Sym& symbol) const {
+  return symbol.st_name < strings_.size() ? std::string_view(strings_.data() + symbol.st_name) : std::string_view();
+}
+
+SymbolName SymbolTable::hashed_name(std::size_t index) const {
+  if (symbols_[index].st_name >= strings_.size()) return SymbolName({}, gnu_hash({}));
+  const char* begin = strings_.data() + symbols_[index].st_name;
+  std::uint32_t h = 5381;
+  const char* end = begin;
+  for (; *end != '\0'; ++end) h = h * 33 + static_cast<unsigned char>(*end);
+  return SymbolName({begin, static_cast<std::size_t>(end - begin)}, h);
+}
 
 VersionNeed SymbolTable::version_need(std::size_t index) const {
   if (index >= version_indices_.size()) return {};
@@ -186,7 +195,10 @@ bool SymbolTable::defines(std::size_t index, const SymbolName& wanted) const {
   const unsigned bind = ELF64_ST_BIND(symbol.st_info), type = ELF64_ST_TYPE(symbol.st_info);
   if (symbol.st_shndx == SHN_UNDEF || (bind != STB_GLOBAL && bind != STB_WEAK && bind != STB_GNU_UNIQUE)) return false;
   if (symbol.st_value == 0 && symbol.st_shndx != SHN_ABS && type != STT_TLS) return false;
-  if (name(symbol) != wanted.text) return false;
+  // Equal and ended: the table's last byte is zero, so the byte after an equal run is inside it.
+  if (symbol.st_name >= strings_.size() || strings_.size() - symbol.st_name <= wanted.text.size()) return false;
+  const char* text = strings_.data() + symbol.st_name;
+  if (std::memcmp(text, wanted.text.data(), wanted.text.size()) != 0 || text[wanted.text.size()] != '\0') return false;
   if (index >= version_indices_.size()) return true;
   const std::uint16_t version = version_indices_[index];
   if (wanted.version.empty()) return (version & kHiddenBit) == 0 && (version & kIndexMask) != VER_NDX_LOCAL;

@@ -15,6 +15,7 @@ std::uint32_t sysv_hash(std::string_view name);
 // A name to look up, with its hashes computed once for a whole scope.
 struct SymbolName {
   explicit SymbolName(std::string_view name) : text(name), hash(gnu_hash(name)) {}
+  SymbolName(std::string_view name, std::uint32_t hash) : text(name), hash(hash) {}
   std::string_view text;
   std::uint32_t hash;
   std::string_view version = {};  // empty: any default version
@@ -26,14 +27,17 @@ struct VersionNeed {
   bool weak = false;
 };
 
-// A library's dynamic symbols, their hash table and versions: views into `bytes`, which must outlive it. Every index
-// and offset is checked when the table is created, so lookups need no checks beyond the chain ends.
+// A library's dynamic symbols, their hash table and versions: views into `bytes`, which must outlive it. Tables and
+// chains are checked when it is created; a name's offset when it is read, since most are never read.
 class SymbolTable {
  public:
   static Result<SymbolTable> create(const DynamicTable& dynamic, const ImageBytes& bytes);
 
   std::span<const Elf64_Sym> symbols() const { return symbols_; }
+  // Empty where the name lies outside the string table.
   std::string_view name(const Elf64_Sym& symbol) const;
+  // The name of symbols()[index] with its hash, made in one pass.
+  SymbolName hashed_name(std::size_t index) const;
 
   // The definition that a reference to `name` binds to in this library, or null. Symbol versioning as in the LSB, "Symbol Versioning":
   // a version must match exactly; without one the default (not hidden) definition is taken.
