@@ -7,6 +7,7 @@ import importlib
 import pathlib
 import sys
 import warnings
+import zipfile
 
 import torch
 from torch.package import PackageExporter, package_exporter
@@ -71,11 +72,14 @@ def _simple(folder):
 
 def _plain(folder):
     (plain_code,) = _modules("sources", "plain_code")
-    _write(
-        folder / "plain.pt",
-        ["plain_code"],
-        [("model", "counter.pkl", plain_code.Counter(5)), ("model", "double.pkl", plain_code.double)],
-    )
+    pickles = [("model", "counter.pkl", plain_code.Counter(5)), ("model", "double.pkl", plain_code.double)]
+    texts = [("extra", "labels.txt", "cat\ndög\n"), ("extra", "blob", bytes(range(256)))]
+    _write(folder / "plain.pt", ["plain_code"], pickles)
+    _write(folder / "plain_data.pt", ["plain_code"], pickles, texts)
+    with zipfile.ZipFile(folder / "plain_data.pt") as old:
+        with zipfile.ZipFile(folder / "deflated.pt", "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
     (misbehaving,) = _modules("sources", "misbehaving")
     pickles = [("model", "model.pkl", misbehaving.Misbehaving()), ("model", "fails.pkl", misbehaving.FailsToUnpickle())]
     _write(folder / "misbehaving.pt", ["misbehaving"], pickles, [("model", "garbage.pkl", b"\x80\x04no pickle")])
