@@ -5,11 +5,9 @@
     y = model(x, attention_mask=mask)      # any thread, any interpreter
     torch.from_dlpack(y)                   # tensors share memory both ways
 
-The names are those of the C++ API, whose headers (include/deploy/) have the full contracts. Everything that fails raises deploy.Error.
+The names are those of the C++ API, whose headers (include/deploy/) have the full contracts. What fails raises deploy.Error.
 """
 
-from deploy._environment import Environment
-from deploy._error import Error
 from deploy._deploy import (
     ErrorCode,
     Interpreter,
@@ -21,6 +19,8 @@ from deploy._deploy import (
     Tensor,
     python_version,
 )
+from deploy._environment import Environment
+from deploy._error import Error
 
 __all__ = [
     "Environment",
@@ -36,6 +36,17 @@ __all__ = [
     "python_version",
 ]
 
-for _public in (Error, ErrorCode, Interpreter, InterpreterManager, InterpreterSession, Object, Package, ReplicatedObject, Tensor, Environment):
+for _public in (
+    Error,
+    ErrorCode,
+    Interpreter,
+    InterpreterManager,
+    InterpreterSession,
+    Object,
+    Package,
+    ReplicatedObject,
+    Tensor,
+    Environment,
+):
     _public.__module__ = "deploy"
 del _public

@@ -15,12 +15,12 @@ from deploy._error import Error
 
 @dataclass
 class Environment:
-    """Third-party packages and settings for interpreters. A plain value; the folders are checked when interpreters are created (Error with
-    code ENVIRONMENT: a missing folder, or packages of another Python version).
+    """Third-party packages and settings for interpreters. A plain value; the folders are checked when interpreters are created
+    (Error with code ENVIRONMENT: a missing folder, or packages of another Python version).
 
-    site_packages      folders of installed packages, in sys.path order; the standard library comes from the image, never from here
+    site_packages      folders of installed packages, in sys.path order; the standard library never comes from here
     extra_paths        put in front of site_packages on sys.path, for plain source folders; not checked for a Python version
-    private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter although their file does not show it
+    private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter without showing it
     preload            modules imported in every interpreter before it takes its first call, in order ("torch")
     """
 
@@ -36,14 +36,15 @@ class Environment:
 
     @staticmethod
     def from_running_python() -> Environment:
-        """The packages of the Python that runs this code, apart from folders that .pth files add. Error with code ENVIRONMENT where its
-        version is not that of the interpreters (python_version())."""
+        """The packages of the Python that runs this code, apart from folders that .pth files add. Error with code ENVIRONMENT where
+        its version is not that of the interpreters (python_version())."""
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         if running != python_version():
+            needed = python_version()
             raise Error(
                 ErrorCode.ENVIRONMENT,
-                f"the running Python {sys.executable} is {running}, and the interpreters are Python {python_version()}, which cannot use "
-                f"its packages; give an environment: deploy.Environment.from_venv(path of a Python {python_version()} environment)",
+                f"the running Python, {sys.executable}, is {running}; its packages are of no use to the interpreters, which are "
+                f"Python {needed}: give an environment, deploy.Environment.from_venv(folder of a Python {needed} environment)",
             )
         folders = [*site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         if site.ENABLE_USER_SITE:

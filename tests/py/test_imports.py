@@ -1,0 +1,189 @@
+"""Third-party packages, unchanged, in two interpreters of one process that has imported them itself."""
+
+import importlib.metadata
+import sys
+
+import numpy
+import pytest
+import torch
+from conftest import in_each_interpreter
+
+import deploy
+
+
+@pytest.fixture(scope="module")
+def run(manager):
+    """run(name, source) executes source's function run() in both interpreters at once, and returns both results."""
+
+    def run(name, source, *args):
+        manager.register_module(name, source)
+        return in_each_interpreter(manager, lambda session: session.global_(name, "run")(*args).to_value())
+
+    return run
+
+
+def test_the_host_keeps_its_own_numpy_and_torch(run):
+    results = run("ids", "import numpy, torch\ndef run():\n    return id(numpy), id(torch), numpy.__version__, torch.__version__\n")
+    assert len({*[r[1] for r in results], id(torch)}) == 3
+    assert [r[2:] for r in results] == [(numpy.__version__, torch.__version__)] * 2
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy", "yaml", "tokenizers", "transformers", "safetensors", "regex", "pydantic", "torch.distributed"]
+)
+def test_a_package_imports_in_two_interpreters_at_once(manager, name):
+    assert in_each_interpreter(manager, lambda session: session.import_module(name).type_name()) == ["module"] * 2
+
+
+def test_the_versions_are_those_of_the_environment(manager):
+    def versions(session):
+        version = session.global_("importlib.metadata", "version")
+        return [version(name).to_value() for name in ("torch", "numpy")]
+
+    assert (
+        in_each_interpreter(manager, versions) == [[importlib.metadata.version("torch"), importlib.metadata.version("numpy")]] * 2
+    )
+
+
+def test_numpy_computes(run):
+    source = "import numpy\ndef run():\n    return numpy.linalg.solve(numpy.eye(3) * 2, numpy.ones(3))\n"
+    for result in run("solve", source):
+        assert torch.equal(torch.from_dlpack(result), torch.full((3,), 0.5, dtype=torch.float64))
+
+
+def test_yaml_uses_its_c_library(run):
+    source = "import yaml\ndef run():\n    return yaml.load('a: [1, 2]', Loader=yaml.CSafeLoader)\n"
+    assert run("use_yaml", source) == [{"a": [1, 2]}] * 2
+
+
+TOKENIZE = """
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+def run():
+    tokenizer = Tokenizer(models.BPE(unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(special_tokens=["?"], vocab_size=60, show_progress=False)
+    tokenizer.train_from_iterator(["the cat sat on the mat"] * 3, trainer)
+    return tokenizer.encode("the cat").tokens
+"""
+
+
+def test_tokenizers_train_and_encode(run):
+    assert run("tokenize", TOKENIZE) == [["the", "cat"]] * 2
+
+
+BERT = """
+import torch, transformers
+
+def run(ids, mask):
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    small = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=100)
+    config = transformers.BertConfig(**small)
+    with torch.no_grad():
+        return transformers.BertModel(config).eval()(input_ids=ids, attention_mask=mask)
+"""
+
+
+def test_a_hugging_face_model_runs_and_its_output_is_a_dict(run):
+    ids = torch.arange(12).reshape(2, 6)
+    one, two = run("bert", BERT, ids, torch.ones_like(ids))
+    assert list(one) == ["last_hidden_state", "pooler_output"]
+    assert one["last_hidden_state"].shape == (2, 6, 32)
+    assert torch.equal(torch.from_dlpack(one["last_hidden_state"]), torch.from_dlpack(two["last_hidden_state"]))
+
+
+RESNET = """
+import torch, transformers
+
+def model():
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])
+    return transformers.ResNetForImageClassification(config).eval()
+
+def run(x):
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        return model()(x).logits
+"""
+
+
+def test_a_resnet_equals_the_reference(run):
+    x = torch.randn(1, 3, 64, 64)
+    scope = {}
+    exec(RESNET, scope)
+    threads = torch.get_num_threads()
+    reference = scope["run"](x)
+    torch.set_num_threads(threads)
+    for result in run("resnet", RESNET, x):
+        assert torch.equal(torch.from_dlpack(result), reference)
+
+
+BACKWARD = """
+import torch
+
+def run(x):
+    weight = torch.full((3, 3), 2.0, requires_grad=True)
+    for _ in range(20):
+        loss = (x @ weight).sum()
+        loss.backward()
+    return weight.grad
+"""
+
+
+def test_autograd_runs_backward_in_two_interpreters_at_once(run):
+    for result in run("backward", BACKWARD, torch.ones(3, 3)):
+        assert torch.equal(torch.from_dlpack(result), torch.full((3, 3), 60.0))
+
+
+CUSTOM_OP = """
+import os
+import torch
+
+@torch.library.custom_op("deploy_test::where_am_i", mutates_args=())
+def where_am_i(x: torch.Tensor) -> torch.Tensor:
+    return x + id(where_am_i) % 2 * 0 + 1
+
+def run(x):
+    return torch.ops.deploy_test.where_am_i(x)
+"""
+
+
+def test_each_interpreter_registers_a_custom_op_of_the_same_name(run):
+    for result in run("custom_op", CUSTOM_OP, torch.zeros(2)):
+        assert torch.equal(torch.from_dlpack(result), torch.ones(2))
+
+
+CTYPES = """
+import ctypes, ssl, sqlite3, decimal, hashlib, lzma, bz2, zlib, json, asyncio, multiprocessing
+
+async def answer():
+    await asyncio.sleep(0)
+    return 42
+
+def run():
+    database = sqlite3.connect(":memory:")
+    libc = ctypes.CDLL(None)
+    return [
+        libc.abs(-3),
+        database.execute("select 1 + 1").fetchone()[0],
+        asyncio.run(answer()),
+        hashlib.sha256(b"").hexdigest()[:8],
+        lzma.decompress(lzma.compress(b"x")),
+        str(decimal.Decimal("0.1") + 1),
+    ]
+"""
+
+
+def test_the_standard_librarys_extension_modules_work(run):
+    assert run("use_stdlib", CTYPES) == [[3, 2, 42, "e3b0c442", b"x", "1.1"]] * 2
+
+
+def test_the_host_is_untouched_by_what_the_interpreters_import(manager):
+    manager.register_module("only_inside", "")
+    with manager.acquire_session() as session:
+        session.import_module("only_inside")
+        assert session.global_("sys", "modules").call_method("get", "only_inside").type_name() == "module"
+        assert session.global_("sys", "modules").call_method("get", "deploy").to_value() is None
+    assert "only_inside" not in sys.modules
+    assert isinstance(deploy.Error, type)
