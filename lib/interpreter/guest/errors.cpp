@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::string_view kOutOfMemory = "Python has no memory left to say what went wrong";
 
-void send(deploy_error* error, int32_t code, std::string_view message, std::string_view type = {}, std::string_view traceback = {}) {
+void send(deploy_error* error, int32_t code, std::string_view message, std::string_view type = {},
+          std::string_view traceback = {}) {
   error->report(error, code, text(message.empty() ? kOutOfMemory : message), text(type), text(traceback));
 }
 

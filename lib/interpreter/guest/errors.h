@@ -11,8 +11,9 @@ void report(deploy_error* error, ErrorCode code, const char* format, ...);
 // Takes the current exception, with its traceback, off the thread.
 Ref take_exception();
 
-// Hands an exception to the host as kPython: "Type: text", the type's name, and the traceback as Python prints it. It reports something
-// whatever the exception does when it is asked for its text. SystemExit and KeyboardInterrupt are exceptions like any other.
+// Hands an exception to the host as kPython: "Type: text", the type's name, and the traceback as Python prints it. It reports
+// something whatever the exception does when it is asked for its text. SystemExit and KeyboardInterrupt are exceptions like any
+// other.
 void report_exception(deploy_error* error, const Ref& exception);
 
 // The first line of "Type: text", for a message that says what an exception means. A str; null only when out of memory.

@@ -19,7 +19,8 @@ Ref imported(deploy_text name, deploy_error* error) {
   // Waits for a module that another thread is just importing; gives the first part of a dotted name.
   Ref top(PyImport_ImportModuleLevelObject(module_name.get(), nullptr, nullptr, nullptr, 0));
   Ref module(top ? PyImport_GetModule(module_name.get()) : nullptr);
-  if (top && !module && !PyErr_Occurred()) PyErr_Format(PyExc_ImportError, "module %R removed itself from sys.modules", module_name.get());
+  if (top && !module && !PyErr_Occurred())
+    PyErr_Format(PyExc_ImportError, "module %R removed itself from sys.modules", module_name.get());
   if (!module) report_exception(error);
   return module;
 }

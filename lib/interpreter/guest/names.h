@@ -15,7 +15,8 @@ class Utf8 {
   std::string_view text_;
 };
 
-// An interned str for an attribute, method or keyword name, out of a small cache. Null where it is not UTF-8, with the exception set.
+// An interned str for an attribute, method or keyword name, out of a small cache. Null where it is not UTF-8, with the exception
+// set.
 Ref name_from(deploy_text utf8);
 void drop_names();
 

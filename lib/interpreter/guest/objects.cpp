@@ -139,8 +139,8 @@ int hasattr(deploy_object object, deploy_text name, deploy_error* error) {
 
 void release(deploy_object object) { Py_XDECREF(borrowed(object)); }
 
-deploy_object call(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count, const deploy_text* keywords,
-                   size_t keyword_count, deploy_error* error) {
+deploy_object call(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
+                   const deploy_text* keywords, size_t keyword_count, deploy_error* error) {
   return handed_over(invoke(object, method, arguments, count, keywords, keyword_count, error).release());
 }
 

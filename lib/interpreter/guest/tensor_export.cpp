@@ -1,8 +1,8 @@
 // Tensors to the host: any object that speaks DLPack, over the same memory.
 //
-// A torch.Tensor is more than DLPack can say, and PyTorch's exchange table does not look: it hands out the memory of a conjugated or
-// negated view without the sign, and a tensor that requires grad keeps its whole graph alive. So both are resolved here first. What has no strided
-// memory at all (sparse, quantised, meta, fake) is no value, and the message says which of these it was.
+// A torch.Tensor is more than DLPack can say, and PyTorch's exchange table does not look: it hands out the memory of a conjugated
+// or negated view without the sign, and a tensor that requires grad keeps its whole graph alive. So both are resolved here first.
+// What has no strided memory at all (sparse, quantised, meta, fake) is no value, and the message says which of these it was.
 
 #include <dlpack/dlpack.h>
 
@@ -31,7 +31,8 @@ bool is_true(PyObject* object, const char* attribute) {
   return truth > 0;
 }
 
-DLManagedTensorVersioned* unsayable(PyObject* object, const Place& place, const char* format, PyObject* detail, deploy_error* error) {
+DLManagedTensorVersioned* unsayable(PyObject* object, const Place& place, const char* format, PyObject* detail,
+                                    deploy_error* error) {
   Ref reason(PyUnicode_FromFormat(format, detail));
   report(error, ErrorCode::kNotAValue, "%S is a %S that DLPack cannot describe: %S", spelt(place).get(),
          qualified_name(Py_TYPE(object)).get(), reason.get());
@@ -87,7 +88,9 @@ DLManagedTensorVersioned* take_out(PyObject* capsule) {
   if (PyCapsule_IsValid(capsule, "dltensor_versioned")) {
     auto* managed = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
     if (managed->version.major != DLPACK_MAJOR_VERSION) {
-      return PyErr_Format(PyExc_BufferError, "it is of DLPack %u, and %d is what is read here", managed->version.major, DLPACK_MAJOR_VERSION), nullptr;
+      return PyErr_Format(PyExc_BufferError, "it is of DLPack %u, and %d is what is read here", managed->version.major,
+                          DLPACK_MAJOR_VERSION),
+             nullptr;
     }
     return PyCapsule_SetName(capsule, "used_dltensor_versioned") == 0 ? managed : nullptr;
   }
@@ -96,7 +99,8 @@ DLManagedTensorVersioned* take_out(PyObject* capsule) {
     if (managed) PyCapsule_SetName(capsule, "used_dltensor");
     return managed;
   }
-  return PyErr_Format(PyExc_TypeError, "__dlpack__ gave a %s where a DLPack capsule was expected", Py_TYPE(capsule)->tp_name), nullptr;
+  return PyErr_Format(PyExc_TypeError, "__dlpack__ gave a %s where a DLPack capsule was expected", Py_TYPE(capsule)->tp_name),
+         nullptr;
 }
 
 // object.__dlpack__(). Null with an exception set.
@@ -153,14 +157,15 @@ DLManagedTensorVersioned* export_torch(PyObject* tensor, const TypeInfo& info, c
   if (!managed) return torch_refused(tensor, place, error);
   if (!has_no_memory(managed->dl_tensor)) return managed;
   drop_managed(managed);
-  return unsayable(tensor, place, "it has no memory behind it (a fake or an uninitialised tensor)%.0S", Py_None, error);
+  return unsayable(tensor, place, "it has no memory behind it, as a FakeTensor%.0S", Py_None, error);
 }
 
 }  // namespace
 
 DLManagedTensorVersioned* export_tensor(PyObject* object, const TypeInfo& info, const Place& place, deploy_error* error) {
   if (info.category == Category::kTorchTensor) return export_torch(object, info, place, error);
-  DLManagedTensorVersioned* managed = info.category == Category::kDeployTensor ? export_tensor_object(object) : export_raw(object, info);
+  DLManagedTensorVersioned* managed =
+      info.category == Category::kDeployTensor ? export_tensor_object(object) : export_raw(object, info);
   return managed ? managed : object_refused(object, place, error);
 }
 
@@ -169,8 +174,8 @@ bool prepare_export() {
     PyObject** slot;
     const char* name;
   } names[] = {
-      {&constants.requires_grad, "requires_grad"}, {&constants.detach, "detach"}, {&constants.is_neg, "is_neg"},
-      {&constants.resolve_neg, "resolve_neg"}, {&constants.is_conj, "is_conj"}, {&constants.resolve_conj, "resolve_conj"},
+      {&constants.requires_grad, "requires_grad"}, {&constants.detach, "detach"},   {&constants.is_neg, "is_neg"},
+      {&constants.resolve_neg, "resolve_neg"},     {&constants.is_conj, "is_conj"}, {&constants.resolve_conj, "resolve_conj"},
       {&constants.dlpack, "__dlpack__"},
   };
   for (const auto& [slot, name] : names) {
@@ -182,8 +187,9 @@ bool prepare_export() {
 }
 
 void drop_export() {
-  for (PyObject** slot : {&constants.requires_grad, &constants.detach, &constants.is_neg, &constants.resolve_neg, &constants.is_conj,
-                          &constants.resolve_conj, &constants.dlpack, &constants.version_keyword, &constants.version}) {
+  for (PyObject** slot :
+       {&constants.requires_grad, &constants.detach, &constants.is_neg, &constants.resolve_neg, &constants.is_conj,
+        &constants.resolve_conj, &constants.dlpack, &constants.version_keyword, &constants.version}) {
     Py_CLEAR(*slot);
   }
 }

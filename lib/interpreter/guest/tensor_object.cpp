@@ -3,9 +3,9 @@
 //   host's managed tensor <- Holder <- TensorObject            (one reference)
 //                                   <- Export <- a consumer    (one reference each: a capsule's, or one handed to the host)
 //
-// A consumer drops its export on any thread, with or without the GIL, so a Holder is counted atomically and lives on the C heap. An Export
-// in a capsule has two owners, the capsule and the consumer that took the tensor out. Consumers that fail half-way are known both to call
-// the deleter and to leave the capsule unconsumed; counting both owners and deleting once makes that harmless.
+// A consumer drops its export on any thread, with or without the GIL, so a Holder is counted atomically and lives on the C heap. An
+// Export in a capsule has two owners, the capsule and the consumer that took the tensor out. Consumers that fail half-way are known
+// both to call the deleter and to leave the capsule unconsumed; counting both owners and deleting once makes that harmless.
 
 #include "lib/interpreter/guest/tensor_object.h"
 
@@ -36,8 +36,7 @@ struct Holder {
 };
 
 struct TensorObject {
-  PyObject_HEAD
-  Holder* holder;
+  PyObject_HEAD Holder* holder;
 };
 
 Holder* holder_of(PyObject* self) { return reinterpret_cast<TensorObject*>(self)->holder; }
@@ -97,15 +96,17 @@ PyObject* new_capsule(Export<Managed>* exported, const char* name) {
   return capsule;
 }
 
-// __dlpack__(*, stream=None, max_version=None, dl_device=None, copy=None). Streams are the consumer's affair: the host says nothing of them.
+// __dlpack__(*, stream=None, max_version=None, dl_device=None, copy=None). Streams are the consumer's affair: the host says nothing
+// of them.
 PyObject* dlpack(PyObject* self, PyObject* arguments, PyObject* keywords) {
   static const char* const names[] = {"stream", "max_version", "dl_device", "copy", nullptr};
   PyObject *stream = Py_None, *max_version = Py_None, *dl_device = Py_None, *copy = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|$OOOO:__dlpack__", const_cast<char**>(names), &stream, &max_version, &dl_device,
-                                   &copy)) {
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|$OOOO:__dlpack__", const_cast<char**>(names), &stream, &max_version,
+                                   &dl_device, &copy)) {
     return nullptr;
   }
-  if (copy == Py_True) return PyErr_Format(PyExc_BufferError, "_deploy.Tensor cannot copy its memory; copy the consumer's tensor"), nullptr;
+  if (copy == Py_True)
+    return PyErr_Format(PyExc_BufferError, "_deploy.Tensor cannot copy its memory; copy the consumer's tensor"), nullptr;
   const DLDevice device = tensor_of(self).device;
   if (dl_device != Py_None) {
     int type = 0, index = 0;
@@ -118,12 +119,14 @@ PyObject* dlpack(PyObject* self, PyObject* arguments, PyObject* keywords) {
   }
   long major = 0;
   if (max_version != Py_None) {
-    if (!PyTuple_Check(max_version) || PyTuple_GET_SIZE(max_version) < 1) return PyErr_Format(PyExc_TypeError, "max_version is a tuple"), nullptr;
+    if (!PyTuple_Check(max_version) || PyTuple_GET_SIZE(max_version) < 1)
+      return PyErr_Format(PyExc_TypeError, "max_version is a tuple"), nullptr;
     major = PyLong_AsLong(PyTuple_GET_ITEM(max_version, 0));
     if (PyErr_Occurred()) return nullptr;
   }
   if (major >= DLPACK_MAJOR_VERSION) return new_capsule(new_versioned_export(holder_of(self), 2), "dltensor_versioned");
-  if (is_read_only(self)) return PyErr_Format(PyExc_BufferError, "a read-only tensor needs a consumer of DLPack 1.0 or later"), nullptr;
+  if (is_read_only(self))
+    return PyErr_Format(PyExc_BufferError, "a read-only tensor needs a consumer of DLPack 1.0 or later"), nullptr;
   return new_capsule(Export<DLManagedTensor>::create(holder_of(self), 2), "dltensor");
 }
 
@@ -177,15 +180,25 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   const char* format = buffer_format(tensor.dtype);
   view->obj = nullptr;
   if (tensor.device.device_type != kDLCPU || !format) {
-    return PyErr_Format(PyExc_BufferError, "%R has no buffer: only CPU tensors of the element types that a memoryview knows have one", self), -1;
+    return PyErr_Format(PyExc_BufferError,
+                        "%R has no buffer: only CPU tensors of the element types that a memoryview knows have one", self),
+           -1;
   }
   if ((flags & PyBUF_WRITABLE) && is_read_only(self)) return PyErr_Format(PyExc_BufferError, "%R is read-only", self), -1;
 
   const int32_t ndim = tensor.ndim;
   auto* sizes = static_cast<Py_ssize_t*>(PyMem_Malloc(sizeof(Py_ssize_t) * 2 * static_cast<size_t>(ndim + 1)));
   if (!sizes) return PyErr_NoMemory(), -1;
-  *view = {.buf = static_cast<char*>(tensor.data) + tensor.byte_offset, .obj = nullptr, .len = 0, .itemsize = tensor.dtype.bits / 8,
-           .readonly = is_read_only(self), .ndim = ndim, .format = nullptr, .shape = sizes, .strides = sizes + ndim, .suboffsets = nullptr,
+  *view = {.buf = static_cast<char*>(tensor.data) + tensor.byte_offset,
+           .obj = nullptr,
+           .len = 0,
+           .itemsize = tensor.dtype.bits / 8,
+           .readonly = is_read_only(self),
+           .ndim = ndim,
+           .format = nullptr,
+           .shape = sizes,
+           .strides = sizes + ndim,
+           .suboffsets = nullptr,
            .internal = sizes};
   view->len = view->itemsize;
   for (int32_t i = 0; i < ndim; ++i) {
@@ -235,8 +248,13 @@ PyTypeObject* tensor_type() { return the_type; }
 
 bool prepare_tensor_type() {
   PyType_Slot slots[] = {
-      slot(Py_tp_dealloc, deallocate), slot(Py_tp_repr, repr), {Py_tp_methods, methods}, {Py_tp_getset, attributes},
-      slot(Py_bf_getbuffer, get_buffer), slot(Py_bf_releasebuffer, release_buffer), {0, nullptr},
+      slot(Py_tp_dealloc, deallocate),
+      slot(Py_tp_repr, repr),
+      {Py_tp_methods, methods},
+      {Py_tp_getset, attributes},
+      slot(Py_bf_getbuffer, get_buffer),
+      slot(Py_bf_releasebuffer, release_buffer),
+      {0, nullptr},
   };
   PyType_Spec spec = {"_deploy.Tensor", sizeof(TensorObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   the_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));

@@ -6,9 +6,9 @@ struct DLManagedTensorVersioned;
 
 namespace deploy::guest {
 
-// _deploy.Tensor: a host tensor as a Python object of our own. It speaks the __dlpack__ protocol and, for contiguous or strided CPU memory of the
-// classic element types, the buffer protocol. It is what a tensor becomes where there is neither torch nor numpy, and the
-// way by which every other library takes one over when no exchange table does.
+// _deploy.Tensor: a host tensor as a Python object of our own. It speaks the __dlpack__ protocol and, for contiguous or strided CPU
+// memory of the classic element types, the buffer protocol. It is what a tensor becomes where there is neither torch nor numpy, and
+// the way by which every other library takes one over when no exchange table does.
 
 // Null where prepare_tensor_type() has not run.
 PyTypeObject* tensor_type();

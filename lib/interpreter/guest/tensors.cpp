@@ -1,13 +1,14 @@
 // Tensors from the host: one DLPack tensor becomes one torch.Tensor, numpy.ndarray or _deploy.Tensor over the same memory.
 // tensor_export.cpp is the way back.
 //
-// Which of the three is a matter of the interpreter, not of the tensor: model code must not get another type because of what somebody imported
-// before. So torch is imported at the first tensor where it can be, and only where it cannot numpy is asked for. What numpy
-// cannot hold (bfloat16, memory of a device) stays a _deploy.Tensor.
+// Which of the three is a matter of the interpreter, not of the tensor: model code must not get another type because of what
+// somebody imported before. So torch is imported at the first tensor where it can be, and only where it cannot numpy is asked for.
+// What numpy cannot hold (bfloat16, memory of a device) stays a _deploy.Tensor.
 //
-// PyTorch's exchange table takes a tensor in 0.2 us, but it is fed only what is known to be taken: with an element type or a device that PyTorch
-// does not have it fails with or without having called the deleter, and with a CUDA device in a PyTorch that never initialised CUDA it
-// crashes. Everything else goes through torch.from_dlpack and a _deploy.Tensor, which survives both.
+// PyTorch's exchange table takes a tensor in 0.2 us, but it is fed only what is known to be taken: with an element type or a device
+// that PyTorch does not have it fails with or without having called the deleter, and with a CUDA device in a PyTorch that never
+// initialised CUDA it crashes. Everything else goes through torch.from_dlpack and a _deploy.Tensor, which survives both. Negative
+// strides survive nothing: PyTorch terminates the process.
 
 #include "lib/interpreter/guest/tensors.h"
 
@@ -75,12 +76,13 @@ bool is_ready(DLDevice device) {
 }
 
 // Whether the exchange table takes it for sure.
-bool is_plain(const DLTensor& tensor) {
-  if (!is_ready(tensor.device) || !torch_has(tensor.dtype)) return false;
+bool is_plain(const DLTensor& tensor) { return is_ready(tensor.device) && torch_has(tensor.dtype); }
+
+bool has_negative_stride(const DLTensor& tensor) {
   for (int32_t i = 0; tensor.strides && i < tensor.ndim; ++i) {
-    if (tensor.strides[i] < 0) return false;
+    if (tensor.strides[i] < 0) return true;
   }
-  return true;
+  return false;
 }
 
 // What stands for the tensor in a message, once it is a _deploy.Tensor.
@@ -112,6 +114,12 @@ Ref through_exchange(DLManagedTensorVersioned* managed, deploy_error* error) {
 }
 
 Ref to_torch(DLManagedTensorVersioned* managed, deploy_error* error) {
+  if (has_negative_stride(managed->dl_tensor)) {
+    drop_managed(managed);
+    report(error, ErrorCode::kInvalidArgument,
+           "torch cannot take a tensor argument with a negative stride; pass a contiguous copy of it");
+    return Ref();
+  }
   if (!torch_exchange) {
     Ref type(PyObject_GetAttrString(torch.module, "Tensor"));
     if (type) torch_exchange = exchange_api_of(type.get());
@@ -119,7 +127,8 @@ Ref to_torch(DLManagedTensorVersioned* managed, deploy_error* error) {
   }
   const DLDevice device = managed->dl_tensor.device;
   const bool read_only = managed->flags & DLPACK_FLAG_BITMASK_READ_ONLY;
-  Ref tensor = torch_exchange && is_plain(managed->dl_tensor) ? through_exchange(managed, error) : through_protocol(torch, managed, error);
+  Ref tensor =
+      torch_exchange && is_plain(managed->dl_tensor) ? through_exchange(managed, error) : through_protocol(torch, managed, error);
   if (!tensor) return Ref();
   if (is_gpu(device) && device.device_id >= 0 && device.device_id < 64) torch_ready_gpus |= std::uint64_t{1} << device.device_id;
   if (!read_only) return tensor;

@@ -12,7 +12,8 @@ namespace deploy::guest {
 // numpy.ndarray, else (and for what these cannot hold) a _deploy.Tensor. Null: reported. Takes `managed` in either case.
 Ref import_tensor(DLManagedTensorVersioned* managed, deploy_error* error);
 
-// A new managed tensor over the memory of `object`, whose category is one of the tensors'. Its deleter needs the GIL. Null: reported.
+// A new managed tensor over the memory of `object`, whose category is one of the tensors'. Its deleter needs the GIL. Null:
+// reported.
 DLManagedTensorVersioned* export_tensor(PyObject* object, const TypeInfo& info, const Place& place, deploy_error* error);
 
 // Calls the deleter, where there is one.

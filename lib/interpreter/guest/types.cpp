@@ -99,7 +99,8 @@ bool classify(PyObject* object, TypeInfo& info) {
   }
   if (info.category == Category::kUnknown) return true;  // not kept: Mapping.register or a later import can change it
   Py_INCREF(type);
-  TypeInfo previous = std::exchange(slot, info);  // before the reference goes: letting go of a type can run code that comes back here
+  TypeInfo previous =
+      std::exchange(slot, info);  // before the reference goes: letting go of a type can run code that comes back here
   Py_XDECREF(previous.type);
   return true;
 }

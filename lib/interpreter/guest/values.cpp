@@ -95,19 +95,29 @@ Ref convert(const deploy_value& value, int depth, deploy_error* error) {
     return Ref();
   }
   switch (value.kind) {
-    case DEPLOY_NONE: return Ref::of(Py_None);
-    case DEPLOY_BOOL: return Ref::of(value.as.integer ? Py_True : Py_False);
-    case DEPLOY_INT: return checked(PyLong_FromLongLong(value.as.integer), error);
-    case DEPLOY_FLOAT: return checked(PyFloat_FromDouble(value.as.real), error);
-    case DEPLOY_COMPLEX: return checked(PyComplex_FromDoubles(value.as.complex_parts[0], value.as.complex_parts[1]), error);
-    case DEPLOY_STR: return convert_str(value.as.text, error);
+    case DEPLOY_NONE:
+      return Ref::of(Py_None);
+    case DEPLOY_BOOL:
+      return Ref::of(value.as.integer ? Py_True : Py_False);
+    case DEPLOY_INT:
+      return checked(PyLong_FromLongLong(value.as.integer), error);
+    case DEPLOY_FLOAT:
+      return checked(PyFloat_FromDouble(value.as.real), error);
+    case DEPLOY_COMPLEX:
+      return checked(PyComplex_FromDoubles(value.as.complex_parts[0], value.as.complex_parts[1]), error);
+    case DEPLOY_STR:
+      return convert_str(value.as.text, error);
     case DEPLOY_BYTES:
       return checked(PyBytes_FromStringAndSize(value.as.text.data, static_cast<Py_ssize_t>(value.as.text.size)), error);
     case DEPLOY_LIST:
-    case DEPLOY_TUPLE: return convert_sequence(value, depth, error);
-    case DEPLOY_DICT: return convert_dict(value, depth, error);
-    case DEPLOY_TENSOR: return import_tensor(value.as.tensor, error);
-    case DEPLOY_OBJECT: return Ref::of(borrowed(value.as.object));
+    case DEPLOY_TUPLE:
+      return convert_sequence(value, depth, error);
+    case DEPLOY_DICT:
+      return convert_dict(value, depth, error);
+    case DEPLOY_TENSOR:
+      return import_tensor(value.as.tensor, error);
+    case DEPLOY_OBJECT:
+      return Ref::of(borrowed(value.as.object));
   }
   report(error, ErrorCode::kInternal, "the host passed a value of the unknown kind %u", static_cast<unsigned>(value.kind));
   return Ref();

@@ -1,8 +1,8 @@
 // Values from Python to the host: one depth-first walk that tells the sink what it sees (see deploy_sink).
 //
-// The walk runs Python code where it has to (items() of a Mapping, __dlpack__, resolve_conj), and that code may do anything to the very
-// containers that are being walked. So every item is held while it is visited, sizes are read again at each step, and a container that
-// is not what it was when its size was told ends the walk.
+// The walk runs Python code where it has to (items() of a Mapping, __dlpack__, resolve_conj), and that code may do anything to the
+// very containers that are being walked. So every item is held while it is visited, sizes are read again at each step, and a
+// container that is not what it was when its size was told ends the walk.
 
 #include "lib/interpreter/guest/errors.h"
 #include "lib/interpreter/guest/names.h"
@@ -48,8 +48,9 @@ struct Walker {
 };
 
 bool Walker::no_value(PyObject* object, const Place& place) {
-  report(error, ErrorCode::kNotAValue, "%S is a %S, which is no value (%s); return one of these, or use the object through a session",
-         spelt(place).get(), qualified_name(Py_TYPE(object)).get(), kValueTypes);
+  report(error, ErrorCode::kNotAValue,
+         "%S is a %S, which is no value (%s); return one of these, or use the object through a session", spelt(place).get(),
+         qualified_name(Py_TYPE(object)).get(), kValueTypes);
   return false;
 }
 
@@ -59,7 +60,8 @@ bool Walker::visit_int(PyObject* object, const Place& place) {
   if (!overflow) return sink->on_int(sink, value), true;
   Ref bits(PyObject_CallMethod(object, "bit_length", nullptr));
   if (!bits) return raised();
-  report(error, ErrorCode::kNotAValue, "%S is an int of %S bits; a value holds ints of up to 63 bits and a sign", spelt(place).get(), bits.get());
+  report(error, ErrorCode::kNotAValue, "%S is an int of %S bits; a value holds ints of up to 63 bits and a sign",
+         spelt(place).get(), bits.get());
   return false;
 }
 
@@ -174,33 +176,43 @@ bool Walker::visit_other(PyObject* object, const Place& place, int depth) {
   TypeInfo info;
   if (!classify(object, info)) return raised();
   switch (info.category) {
-    case Category::kUnknown: return no_value(object, place);
-    case Category::kInt: return visit_int(object, place);
-    case Category::kFloat: return sink->on_float(sink, PyFloat_AS_DOUBLE(object)), true;
+    case Category::kUnknown:
+      return no_value(object, place);
+    case Category::kInt:
+      return visit_int(object, place);
+    case Category::kFloat:
+      return sink->on_float(sink, PyFloat_AS_DOUBLE(object)), true;
     case Category::kComplex: {
       Py_complex parts = PyComplex_AsCComplex(object);
       return PyErr_Occurred() ? raised() : (sink->on_complex(sink, parts.real, parts.imag), true);
     }
-    case Category::kStr: return visit_str(object, place);
+    case Category::kStr:
+      return visit_str(object, place);
     case Category::kBytes:
       return sink->on_bytes(sink, {PyBytes_AS_STRING(object), static_cast<size_t>(PyBytes_GET_SIZE(object))}), true;
     case Category::kByteArray:
       return sink->on_bytes(sink, {PyByteArray_AS_STRING(object), static_cast<size_t>(PyByteArray_GET_SIZE(object))}), true;
-    case Category::kList: return visit_list(object, place, depth);
-    case Category::kTuple: return visit_tuple(object, place, depth);
-    case Category::kMapping: return visit_mapping(object, place, depth);
-    case Category::kNumpyScalar: return visit_numpy_scalar(object, place);
+    case Category::kList:
+      return visit_list(object, place, depth);
+    case Category::kTuple:
+      return visit_tuple(object, place, depth);
+    case Category::kMapping:
+      return visit_mapping(object, place, depth);
+    case Category::kNumpyScalar:
+      return visit_numpy_scalar(object, place);
     case Category::kTorchTensor:
     case Category::kExchange:
     case Category::kDlpack:
-    case Category::kDeployTensor: return visit_tensor(object, info, place);
+    case Category::kDeployTensor:
+      return visit_tensor(object, info, place);
   }
   return no_value(object, place);
 }
 
 bool Walker::visit(PyObject* object, const Place& place, int depth) {
   if (depth > kMaxDepth) {
-    report(error, ErrorCode::kNotAValue, "%S is nested more than %d levels deep; is a container inside itself?", spelt(place).get(), kMaxDepth);
+    report(error, ErrorCode::kNotAValue, "%S is nested more than %d levels deep; is a container inside itself?", spelt(place).get(),
+           kMaxDepth);
     return false;
   }
   if (object == Py_None) return sink->on_none(sink), true;
