@@ -5,6 +5,7 @@
 
 #include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/tls.h"
 
 // The namespace's own libdl (dlopen(3), dlsym(3), dladdr(3), dlinfo(3)), as private code sees it
 //
@@ -18,15 +19,11 @@ namespace {
 
 #define DEPLOY_CALLER library_at(__builtin_return_address(0))
 
-// The last error of this thread, as dlerror() hands it out once. Not a std::string: its destructor would run before private code's at
-// thread exit.
-thread_local char t_error[1024];
+// Whether this thread has an error that dlerror() has not handed out yet; its text is tls_error_text().
 thread_local bool t_has_error = false;
 
 std::nullptr_t set_error(std::string_view message) {
-  const std::size_t size = std::min(message.size(), sizeof t_error - 1);
-  std::memcpy(t_error, message.data(), size);
-  t_error[size] = '\0';
+  tls_error_text() = message;
   t_has_error = true;
   return nullptr;
 }
@@ -173,7 +170,7 @@ int ns_dlclose(void* handle) {
 char* ns_dlerror() {
   if (std::exchange(t_has_error, false)) {
     ::dlerror();
-    return t_error;
+    return tls_error_text().data();
   }
   return ::dlerror();
 }

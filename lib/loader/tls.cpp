@@ -11,6 +11,7 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -66,6 +67,7 @@ struct ThreadTable {
   std::vector<std::size_t> prepared;  // modules in static TLS that tls_add has initialised for this thread
   bool runner_registered = false;
   int exit_rounds = 0;
+  std::string error;
 };
 
 struct Registry {
@@ -339,6 +341,8 @@ extern "C" int __cxa_thread_atexit_impl(void (*)(void*), void*, void*);
 extern "C" void* __dso_handle;
 
 }  // namespace
+
+std::string& tls_error_text() { return own_table()->error; }
 
 int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
   ThreadTable* table = own_table();

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "lib/support/result.h"
 
@@ -53,6 +54,9 @@ TlsDescriptor tls_descriptor_dynamic(const TlsIndex* stable_index);
 Result<TlsIndex> tls_system_index(const void* address_in_this_thread);
 // The distance of such a module's block from the thread pointer, the same in every thread; fails for a module outside static TLS.
 Result<std::int64_t> tls_system_static_offset(std::uint64_t module);
+
+// The text of this thread's last dlerror(). It lives here because it outlasts the thread's destructors, and static TLS is too scarce for it.
+std::string& tls_error_text();
 
 // C++ thread_local destructors of private code: run in reverse order when the thread ends, or dropped by tls_drop_destructors.
 int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
