@@ -4,6 +4,7 @@
 // handlers and C's stdio alone, and takes the standard library out of the image. CPython's own search for its home (getpath) is
 // given every answer beforehand; what describes the environment (sys.path, sys.prefix) is set afterwards by python/startup.py.
 
+#include <csignal>
 #include <cstdio>
 
 #include "deploy/error.h"
@@ -65,6 +66,19 @@ PyStatus initialize() {
   return Py_InitializeFromConfig(&config);
 }
 
+// The module _signal takes SIGINT over when it is imported, and sets what it took over to its default when Python ends: that would be the host's. It is
+// imported here, and made to let go of SIGINT at once; code that asks for a signal by signal.signal still gets it.
+bool import_signal_module() {
+  struct sigaction before;
+  if (sigaction(SIGINT, nullptr, &before) != 0) return true;
+  Ref module(PyImport_ImportModule("_signal"));
+  struct sigaction after;
+  if (!module || sigaction(SIGINT, nullptr, &after) != 0 || after.sa_handler == before.sa_handler) return static_cast<bool>(module);
+  Ref old(PyObject_CallMethod(module.get(), "signal", "ii", SIGINT, 0));  // SIG_DFL
+  sigaction(SIGINT, &before, nullptr);
+  return static_cast<bool>(old);
+}
+
 // Without Python's help, which is not there yet or no longer.
 int fail(deploy_error* error, ErrorCode code, const char* what, const char* why) {
   char message[512];
@@ -86,7 +100,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
   }
   main_state = PyThreadState_Get();
   main_thread = PyThread_get_thread_ident();
-  const bool started = run_startup(*boot) && prepare();
+  const bool started = import_signal_module() && run_startup(*boot) && prepare();
   if (!started) report_exception(error);
   PyEval_SaveThread();
   return started ? 0 : -1;
