@@ -10,8 +10,8 @@
 
 namespace deploy {
 
-// The embedded interpreter image (D4): the guest with CPython, the standard extension modules and the standard library. It is part of libdeploy's
-// own read-only pages; its libraries are copied once, at the first use in the process, into a sealed memfd that all
+// The embedded interpreter image (D4): the guest with CPython, the standard extension modules and the standard library. It is part
+// of libdeploy's own read-only pages; its libraries are copied once, at the first use in the process, into a sealed memfd that all
 // interpreters are mapped from. Thread-safe.
 class Image {
  public:

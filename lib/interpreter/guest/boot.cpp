@@ -1,8 +1,9 @@
 // Initialises and finalises the embedded CPython.
 //
-// The interpreter is isolated from the process and the machine: it reads no environment variable and no file, leaves the locale, the signal
-// handlers and C's stdio alone, and takes the standard library out of the image. CPython's own search for its home (getpath) is
-// given every answer beforehand; what describes the environment (sys.path, sys.prefix) is set afterwards by python/startup.py.
+// The interpreter is isolated from the process and the machine: it reads no environment variable and no file, leaves the locale,
+// the signal handlers and C's stdio alone, and takes the standard library out of the image. CPython's own search for its home
+// (getpath) is given every answer beforehand; what describes the environment (sys.path, sys.prefix) is set afterwards by
+// python/startup.py.
 
 #include <csignal>
 #include <cstdio>
@@ -66,8 +67,9 @@ PyStatus initialize() {
   return Py_InitializeFromConfig(&config);
 }
 
-// The module _signal takes SIGINT over when it is imported, and sets what it took over to its default when Python ends: that would be the host's. It is
-// imported here, and made to let go of SIGINT at once; code that asks for a signal by signal.signal still gets it.
+// The module _signal takes SIGINT over when it is imported, and sets what it took over to its default when Python ends: that would
+// be the host's. It is imported here, and made to let go of SIGINT at once; code that asks for a signal by signal.signal still gets
+// it.
 bool import_signal_module() {
   struct sigaction before;
   if (sigaction(SIGINT, nullptr, &before) != 0) return true;

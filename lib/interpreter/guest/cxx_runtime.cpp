@@ -1,5 +1,6 @@
 // What the inline code of the C++ standard library calls in libstdc++, which the image does not have (guest.h): memory, and the
-// errors that would be exceptions. They end the process, as CPython's own broken invariants do. The image does not export any of these.
+// errors that would be exceptions. They end the process, as CPython's own broken invariants do. The image does not export any of
+// these.
 
 #include <cstdarg>
 #include <cstdio>

@@ -2,9 +2,10 @@
 
 // The guest: the side of the border (../abi.h) that lives inside the image, with the embedded CPython, once for each interpreter.
 //
-// It is C++ without exceptions, RTTI and libstdc++: templates and inline code of the standard library are fine (string_view, unique_ptr,
-// vector, string), what lives in libstdc++.so is not, and the link fails on it. Out of memory ends the process, as in CPython's own fatal paths.
-// Functions of the table run with the GIL held, except those of boot.cpp, whose comments in abi.h say otherwise.
+// It is C++ without exceptions, RTTI and libstdc++: templates and inline code of the standard library are fine (string_view,
+// unique_ptr, vector, string), what lives in libstdc++.so is not, and the link fails on it. Out of memory ends the process, as in
+// CPython's own fatal paths. Functions of the table run with the GIL held, except those of boot.cpp, whose comments in abi.h say
+// otherwise.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -50,40 +51,42 @@ class Ref {
   PyObject* object_ = nullptr;
 };
 
-// errors.cpp. report: a failure of the guest's own (`code` is a deploy::ErrorCode). report_exception: the current Python exception, which is cleared.
+// errors.cpp. report: a failure of the guest's own (`code` is a deploy::ErrorCode). report_exception: the current Python exception,
+// which is cleared.
 void report(deploy_error* error, int32_t code, std::string_view message);
 void report_exception(deploy_error* error);
 
-// What the other files keep for the life of the interpreter (types, interned names). Called with the GIL at the end of boot, and before Python is
-// finalised. prepare() returns false with a Python exception set. objects.cpp.
+// What the other files keep for the life of the interpreter (types, interned names). Called with the GIL at the end of boot, and
+// before Python is finalised. prepare() returns false with a Python exception set. objects.cpp.
 bool prepare();
 void drop();
 
-// stdlib.cpp: the archive of the standard library. `archive` outlives Python. install_stdlib comes before Py_Initialize: it says which modules
-// CPython itself needs before any finder can be there, and makes the module _deploy_image; it returns null, or what is wrong with the
-// archive. run_startup comes after: it runs _deploy.startup, which puts the finder in place, and returns false with a Python exception set.
+// stdlib.cpp: the archive of the standard library. `archive` outlives Python. install_stdlib comes before Py_Initialize: it says
+// which modules CPython itself needs before any finder can be there, and makes the module _deploy_image; it returns null, or what
+// is wrong with the archive. run_startup comes after: it runs _deploy.startup, which puts the finder in place, and returns false
+// with a Python exception set.
 const char* install_stdlib(std::string_view archive);
 bool run_startup(const deploy_boot& boot);
 
 // The functions of the table, in its order.
-int boot(const deploy_boot* boot, deploy_error* error);                                                  // boot.cpp
-int shutdown(deploy_error* error);                                                                       // boot.cpp
-deploy_thread thread_attach(deploy_thread thread);                                                       // boot.cpp
-void thread_detach(deploy_thread thread);                                                                // boot.cpp
-void thread_dispose(deploy_thread thread);                                                               // boot.cpp
-deploy_object import_module(deploy_text name, deploy_error* error);                                      // modules.cpp
-deploy_object global(deploy_text module, deploy_text name, deploy_error* error);                         // modules.cpp
-deploy_object from_value(const deploy_value* value, deploy_error* error);                                // values.cpp
-deploy_object attr(deploy_object object, deploy_text name, deploy_error* error);                         // objects.cpp
-int hasattr(deploy_object object, deploy_text name, deploy_error* error);                                // objects.cpp
-void release(deploy_object object);                                                                      // objects.cpp
+int boot(const deploy_boot* boot, deploy_error* error);                           // boot.cpp
+int shutdown(deploy_error* error);                                                // boot.cpp
+deploy_thread thread_attach(deploy_thread thread);                                // boot.cpp
+void thread_detach(deploy_thread thread);                                         // boot.cpp
+void thread_dispose(deploy_thread thread);                                        // boot.cpp
+deploy_object import_module(deploy_text name, deploy_error* error);               // modules.cpp
+deploy_object global(deploy_text module, deploy_text name, deploy_error* error);  // modules.cpp
+deploy_object from_value(const deploy_value* value, deploy_error* error);         // values.cpp
+deploy_object attr(deploy_object object, deploy_text name, deploy_error* error);  // objects.cpp
+int hasattr(deploy_object object, deploy_text name, deploy_error* error);         // objects.cpp
+void release(deploy_object object);                                               // objects.cpp
 deploy_object call(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
-                   const deploy_text* keywords, size_t keyword_count, deploy_error* error);              // objects.cpp
-int call_value(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
-               const deploy_text* keywords, size_t keyword_count, deploy_sink* sink, deploy_error* error);  // objects.cpp
-int to_value(deploy_object object, deploy_sink* sink, deploy_error* error);                              // values.cpp
-int type_name(deploy_object object, deploy_sink* sink, deploy_error* error);                             // objects.cpp
-int str(deploy_object object, deploy_sink* sink, deploy_error* error);                                   // objects.cpp
-int register_module(deploy_text name, deploy_text source, deploy_error* error);                          // modules.cpp
+                   const deploy_text* keywords, size_t keyword_count, deploy_error* error);  // objects.cpp
+int call_value(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count, const deploy_text* keywords,
+               size_t keyword_count, deploy_sink* sink, deploy_error* error);    // objects.cpp
+int to_value(deploy_object object, deploy_sink* sink, deploy_error* error);      // values.cpp
+int type_name(deploy_object object, deploy_sink* sink, deploy_error* error);     // objects.cpp
+int str(deploy_object object, deploy_sink* sink, deploy_error* error);           // objects.cpp
+int register_module(deploy_text name, deploy_text source, deploy_error* error);  // modules.cpp
 
 }  // namespace deploy::guest

@@ -1,15 +1,15 @@
-// The archive of the standard library (image/assemble_archive.py has its layout), read in place out of libdeploy's own pages: all interpreters of
-// all processes share one copy of the byte code as it is on disk. What Python sees of it is the builtin module _deploy_image, over
-// which python/finder.py is written.
+// The archive of the standard library (image/assemble_archive.py has its layout), read in place out of libdeploy's own pages: all
+// interpreters of all processes share one copy of the byte code as it is on disk. What Python sees of it is the builtin module
+// _deploy_image, over which python/finder.py is written.
 //
 // A few modules are imported by CPython's start itself, before any finder can exist: the package encodings. They are given to it as
 // frozen modules, which are (name, marshalled code) pairs too, so their code stays in the archive like all the rest.
 
-#include "lib/interpreter/guest/guest.h"
-
 #include <marshal.h>  // after Python.h
 
 #include <cstring>
+
+#include "lib/interpreter/guest/guest.h"
 
 namespace deploy::guest {
 namespace {
@@ -38,8 +38,10 @@ Py_ssize_t lower_bound(std::string_view path) {
   Py_ssize_t low = 0, high = entry_count;
   while (low < high) {
     const Py_ssize_t middle = low + (high - low) / 2;
-    if (path_of(middle) < path) low = middle + 1;
-    else high = middle;
+    if (path_of(middle) < path)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -120,11 +122,8 @@ PyObject* image_listing(PyObject*, PyObject* prefix) {
 }
 
 PyMethodDef image_methods[] = {
-    {"find", image_find, METH_O, nullptr},
-    {"code", image_code, METH_O, nullptr},
-    {"content", image_content, METH_O, nullptr},
-    {"listing", image_listing, METH_O, nullptr},
-    {nullptr, nullptr, 0, nullptr},
+    {"find", image_find, METH_O, nullptr},       {"code", image_code, METH_O, nullptr}, {"content", image_content, METH_O, nullptr},
+    {"listing", image_listing, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr},
 };
 
 PyModuleDef image_module = {PyModuleDef_HEAD_INIT, "_deploy_image", nullptr, 0, image_methods, nullptr, nullptr, nullptr, nullptr};

@@ -79,7 +79,8 @@ TEST(Boot, TakesThePrefixesFromTheVirtualEnvironment) {
   EXPECT_EQ(guest.eval("__import__('sys').prefix"), venv.string());
   EXPECT_EQ(guest.eval("__import__('sys').base_prefix"), "/opt/somewhere");
   EXPECT_EQ(guest.eval("__import__('sysconfig').get_path('purelib')"), packages.string());
-  EXPECT_EQ(guest.eval("__import__('sysconfig').get_path('include')"), std::string("/opt/somewhere/include/python") + python_version());
+  EXPECT_EQ(guest.eval("__import__('sysconfig').get_path('include')"),
+            std::string("/opt/somewhere/include/python") + python_version());
   EXPECT_EQ(guest.eval("__import__('sys').executable"), "");
   fs::remove_all(venv);
 }
@@ -127,7 +128,9 @@ TEST(Boot, ShutdownRunsAtexitHandlersAndEndsThreads) {
     BootedGuest guest;
     EXPECT_EQ(guest.exec("import atexit, threading\n"
                          "def last():\n"
-                         "  with open('" + file + "', 'w') as stream: stream.write(str(threading.active_count()))\n"
+                         "  with open('" +
+                         file +
+                         "', 'w') as stream: stream.write(str(threading.active_count()))\n"
                          "atexit.register(last)\n"
                          "threading.Thread(target=__import__('time').sleep, args=(0.05,)).start()\n"),
               "");

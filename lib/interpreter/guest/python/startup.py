@@ -1,19 +1,16 @@
 """The last step of boot, on Python's main thread: makes sys describe the environment that the interpreter works in."""
 
+import _sitebuiltins
 import builtins
 import posix
 import sys
-
-# threading takes the thread that imports it first for the main one, which has to be this.
-import threading  # noqa: F401
-
-import _sitebuiltins
+import threading  # noqa: F401 - it takes the thread that imports it first for the main one, which has to be this
 
 _SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
 def _prefixes(paths):
-    """sys.prefix and sys.base_prefix: the virtual environment that a folder of sys.path belongs to, and the Python it was made from."""
+    """sys.prefix and sys.base_prefix: a virtual environment with a folder on sys.path, and the Python it was made from."""
     for path in paths:
         if path.endswith(_SITE_PACKAGES):
             prefix = path.removesuffix(_SITE_PACKAGES) or "/"
