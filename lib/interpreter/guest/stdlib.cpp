@@ -5,11 +5,12 @@
 // A few modules are imported by CPython's start itself, before any finder can exist: the package encodings. They are given to it as
 // frozen modules, which are (name, marshalled code) pairs too, so their code stays in the archive like all the rest.
 
-#include <marshal.h>  // after Python.h
-
 #include <cstring>
 
 #include "lib/interpreter/guest/guest.h"
+// clang-format off
+#include <marshal.h>  // needs Python.h, which guest.h includes
+// clang-format on
 
 namespace deploy::guest {
 namespace {
