@@ -87,6 +87,14 @@ class Load {
       library.needed.push_back(known);
       return {};
     }
+    if (const auto path = embedded_in(search.runpath, name)) {
+      auto file = LibraryFile::open(*space_.options.embedded(*path));
+      if (!file) return std::move(file.failure()).within(*path);
+      auto dependency = add(*path, std::move(*file), &library);
+      if (!dependency) return dependency.failure();
+      library.needed.push_back(*dependency);
+      return {};
+    }
     const auto found = find_library(name, search);
     if (!found) return open_system(library, name, name);  // the system's loader may know more (LD_PRELOAD, its own namespaces), and its error is exact
     auto file = LibraryFile::open(*found);
@@ -104,6 +112,15 @@ class Load {
     (*dependency)->names.push_back(name);
     library.needed.push_back(*dependency);
     return {};
+  }
+
+  // Embedded libraries find each other by $ORIGIN, as files beside each other do. They are private, all of them.
+  std::optional<std::string> embedded_in(const std::vector<std::string>& folders, const std::string& name) const {
+    if (!space_.options.embedded) return std::nullopt;
+    for (const std::string& folder : folders) {
+      if (std::string path = folder + "/" + name; space_.options.embedded(path)) return path;
+    }
+    return std::nullopt;
   }
 
   // Opens a shared library with the system's loader, its own dependencies first and by full path: those in a wheel's .libs folder often have no
