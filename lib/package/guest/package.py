@@ -102,7 +102,8 @@ class PackageImporter:
         self.package_id = package_id
         self.filename = archive.path
         self._prefix = f"<torch_package_{next(_numbers)}>"
-        self.extern_modules = archive.read(".data/extern_modules").decode().splitlines()
+        lines = archive.read(".data/extern_modules").decode().splitlines()
+        self.extern_modules = [line.strip() for line in lines if line.strip()]  # no externs: one empty line
         self._sources = {}  # module name -> its record, or None for a package without __init__.py
         self._packages = set()
         self._scan()
