@@ -21,8 +21,8 @@ def run(_build):
     for count, rounds in ((1, 1), (2, 1), (16, 1), (8, 5)):
         report[f"{count}x{rounds}"] = figures = in_a_process_of_its_own(count, rounds)
         print(
-            f"{count:>2} interpreters, {rounds} times: {figures['seconds'][-1]:6.2f} s to boot, import torch and use each;"
-            f" {figures['private_mb_each']:.0f} MB private each; {figures['private_mb_after']:.0f} MB in the process after the last close",
+            f"{count:>2} interpreters, time {rounds}: {figures['seconds'][-1]:.2f} s to boot, import torch and use each;"
+            f" {figures['private_mb_each']:.0f} MB private each, {figures['private_mb_after']:.0f} MB in the process after close",
             flush=True,
         )
     return report

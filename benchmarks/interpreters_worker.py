@@ -1,4 +1,4 @@
-"""Creates, uses and closes COUNT interpreters with torch, ROUNDS times, and prints the figures as JSON. Nothing is cleaned up but by close()."""
+"""Creates, uses and closes COUNT interpreters with torch, ROUNDS times, and prints the figures as JSON."""
 
 import json
 import sys
@@ -29,7 +29,9 @@ def main():
         each = (private_mb() - before) / count
         manager.close()
         after.append(private_mb())
-    print(json.dumps({"seconds": seconds, "private_mb_each": each, "private_mb_after": after[-1], "private_mb_after_rounds": after}))
+    print(
+        json.dumps({"seconds": seconds, "private_mb_each": each, "private_mb_after": after[-1], "private_mb_after_rounds": after})
+    )
 
 
 if __name__ == "__main__":

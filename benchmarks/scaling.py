@@ -27,7 +27,16 @@ def run(build):
     report = {}
     for name in ("gpt2_small", "pure_loop"):
         figures = folder / f"scaling_{name}.json"
-        command = [build / "bin/serve_package", "--package", folder / f"{name}.pt", "--venv", sys.prefix, "--compare", "--json", figures]
+        command = [
+            build / "bin/serve_package",
+            "--package",
+            folder / f"{name}.pt",
+            "--venv",
+            sys.prefix,
+            "--compare",
+            "--json",
+            figures,
+        ]
         subprocess.run(list(map(str, command)), check=True)
         report[name] = json.loads(figures.read_text())
         figures.unlink()

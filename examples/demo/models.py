@@ -33,7 +33,9 @@ def resnet50():
 
 def gpt2_small():
     """A GPT-2 that is bound by Python: 12 layers, 64 wide, so that the operators are small; 16 tokens."""
-    config = GPT2Config(n_layer=12, n_embd=64, n_head=4, vocab_size=1000, n_positions=64, use_cache=False, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        n_layer=12, n_embd=64, n_head=4, vocab_size=1000, n_positions=64, use_cache=False, bos_token_id=0, eos_token_id=0
+    )
     return GPT2LMHeadModel(config), {"input_ids": torch.randint(0, 1000, (1, 16))}
 
 

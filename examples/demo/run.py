@@ -78,7 +78,8 @@ def entry(name, figures):
             "start_up_s": {"torch_imported": figures["boot_s"], "model_ready": figures["ready_s"]},
             "private_mb_per_interpreter": figures["private_mb_per_interpreter"],
             "latency_ms": {
-                way: {key: round(values[f"{key}_ms"], 3) for key in ("p50", "p95", "p99")} for way, values in figures["ways"].items()
+                way: {key: round(values[f"{key}_ms"], 3) for key in ("p50", "p95", "p99")}
+                for way, values in figures["ways"].items()
             },
         },
     }
@@ -133,10 +134,12 @@ def table(models):
             ]
         )
     lines = [[head[0] for head in heads], [head[1] for head in heads], *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))) for line in lines
-    )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ""
+    for name, *cells in lines:
+        text += name.ljust(widths[0])
+        text += "".join("  " + cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)) + "\n"
+    return text.rstrip()
 
 
 def main():
