@@ -38,6 +38,7 @@ PackageCore::PackageCore(std::shared_ptr<ManagerCore> manager, PackageFile file)
     : manager_(std::move(manager)), file_(std::move(file)), id_(manager_->next_package_id()), handles_(manager_->size()) {}
 
 Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCore> manager, const std::string& path) {
+  if (const auto open = manager->interpreters(); !open) return open.failure();
   Result<PackageFile> file = PackageFile::open(path);
   if (!file) return std::move(file.failure());
   Result<SessionCore> session = manager->enter_any();

@@ -110,7 +110,7 @@ def session(manager):
 @pytest.fixture
 def probe(session):
     """Calls a function of module probe: probe("echo", 1)."""
-    return lambda name, *args, **kwargs: session.global_("probe", name)(*args, **kwargs).to_value()
+    return lambda name, /, *args, **kwargs: session.global_("probe", name)(*args, **kwargs).to_value()
 
 
 def in_each_interpreter(manager, function):

@@ -47,7 +47,7 @@ def run(source, timeout=60):
         """
         manager = deploy.InterpreterManager(1, bare)
         session = manager.acquire_session()
-        session.import_module("threading").call_method("Thread", session.global_("time", "sleep"), None).to_value
+        objects = [session.import_module("json"), session.from_value([1, 2])]
         """,
     ],
     ids=[

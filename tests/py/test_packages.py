@@ -104,13 +104,13 @@ def test_in_place_writes_stay_in_their_interpreter(manager, load):
 
 
 def private_bytes(path):
-    """Bytes of the file's mappings in this process that are not shared with the page cache."""
+    """The largest number of bytes in one mapping of the file that are no longer pages of the file."""
     total, inside = 0, False
     for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
         fields = line.split()
         if "-" in fields[0] and not fields[0].endswith(":"):
             inside = str(path) in line
-        elif inside and fields[0] in ("Private_Dirty:", "Anonymous:"):
+        elif inside and fields[0] == "Anonymous:":
             total = max(total, int(fields[1]) * 1024)
     return total
 
