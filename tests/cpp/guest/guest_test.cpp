@@ -14,6 +14,7 @@ void boot_python() {
   PyConfig_InitIsolatedConfig(&config);
   PyConfig_SetBytesString(&config, &config.program_name, GUEST_TEST_PYTHON);
   config.site_import = 0;
+  config.write_bytecode = 0;  // the folder of _deploy is a source folder
   PyStatus status = Py_InitializeFromConfig(&config);
   PyConfig_Clear(&config);
   ASSERT_FALSE(PyStatus_Exception(status)) << status.err_msg;
