@@ -29,7 +29,8 @@ class DEPLOY_API InterpreterManager {
   InterpreterManager& operator=(InterpreterManager&&) noexcept;
   ~InterpreterManager();  // close()
 
-  // Opens and checks the file. Throws kNotFound, kInvalidPackage, kMissingExtern (all missing modules at once).
+  // Opens and checks the file; one that is open already, and unchanged, is the same package. Throws kNotFound, kInvalidPackage,
+  // kMissingExtern (all missing modules at once).
   Package load_package(const std::string& path);
 
   // A session on a free interpreter; when none is free, waits in order of arrival. A thread that holds a session of

@@ -1,5 +1,6 @@
 #include "lib/package/package_file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,13 +15,15 @@ Result<PackageFile> PackageFile::open(const std::string& path) {
     if (failure.code == ErrorCode::kInvalidArgument) failure.code = ErrorCode::kInvalidPackage;  // a directory, a device
     return std::move(failure).within("package");
   }
-  const Result<std::uint64_t> size = file->size();
-  if (!size) return size.failure();
-  Result<MappedFile> mapping = MappedFile::map(file->get(), 0, *size);
+  struct stat status{};
+  if (::fstat(file->get(), &status) != 0) return Failure{ErrorCode::kSystem, "cannot stat '" + path + "': " + std::strerror(errno)};
+  const Identity identity = {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino), status.st_size,
+                             status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+  Result<MappedFile> mapping = MappedFile::map(file->get(), 0, static_cast<std::uint64_t>(status.st_size));
   if (!mapping) return std::move(mapping.failure());
   Result<Archive> archive = Archive::parse(mapping->bytes(), path);
   if (!archive) return std::move(archive.failure());
-  return PackageFile(path, std::move(*file), std::move(*archive));
+  return PackageFile(path, std::move(*file), identity, std::move(*archive));
 }
 
 Result<std::string> PackageFile::read(const Record& record) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
 
 #include "lib/package/archive.h"
@@ -18,15 +20,21 @@ class PackageFile {
   const Archive& archive() const { return archive_; }
   int descriptor() const { return file_.get(); }
 
+  // Whether both were opened by the same path and found the same file, unchanged.
+  bool is_same(const PackageFile& other) const { return path_ == other.path_ && identity_ == other.identity_; }
+
   // The bytes of a record that is not deflated.
   Result<std::string> read(const Record& record) const;
 
  private:
-  PackageFile(std::string path, FileDescriptor file, Archive archive)
-      : path_(std::move(path)), file_(std::move(file)), archive_(std::move(archive)) {}
+  using Identity = std::array<std::int64_t, 5>;  // device, inode, size, time of the last change
+
+  PackageFile(std::string path, FileDescriptor file, Identity identity, Archive archive)
+      : path_(std::move(path)), file_(std::move(file)), identity_(identity), archive_(std::move(archive)) {}
 
   std::string path_;
   FileDescriptor file_;
+  Identity identity_;
   Archive archive_;
 };
 

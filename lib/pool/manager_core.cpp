@@ -1,10 +1,5 @@
 #include "lib/pool/manager_core.h"
 
-#include <exception>
-#include <functional>
-#include <optional>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
@@ -90,6 +85,14 @@ std::shared_ptr<PackageCore> ManagerCore::find_package(std::uint64_t id) const {
   const std::scoped_lock lock(packages_mutex_);
   const auto found = packages_.find(id);
   return found == packages_.end() ? nullptr : found->second.lock();
+}
+
+std::shared_ptr<PackageCore> ManagerCore::find_package(const PackageFile& file) const {
+  const std::scoped_lock lock(packages_mutex_);
+  for (const auto& [id, weak] : packages_) {
+    if (std::shared_ptr<PackageCore> package = weak.lock(); package && package->file().is_same(file)) return package;
+  }
+  return nullptr;
 }
 
 }  // namespace deploy::detail

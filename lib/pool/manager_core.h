@@ -16,6 +16,10 @@
 #include "lib/interpreter/session_core.h"
 #include "lib/support/result.h"
 
+namespace deploy {
+class PackageFile;
+}
+
 namespace deploy::detail {
 
 class PackageCore;
@@ -47,6 +51,7 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   std::uint64_t next_package_id() { return next_package_id_++; }
   void add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package);
   std::shared_ptr<PackageCore> find_package(std::uint64_t id) const;
+  std::shared_ptr<PackageCore> find_package(const PackageFile& file) const;
 
  private:
   explicit ManagerCore(ManagerOptions& options);

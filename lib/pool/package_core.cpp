@@ -43,6 +43,8 @@ Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCo
   if (!file) return std::move(file.failure());
   Result<SessionCore> session = manager->enter_any();
   if (!session) return std::move(session.failure());
+  // One file is one package: its code is imported once, under its own names.
+  if (std::shared_ptr<PackageCore> same = manager->find_package(*file)) return same;
   std::shared_ptr<PackageCore> package(new PackageCore(std::move(manager), std::move(*file)));
   if (Result<void> checked = package->check_externs(*session); !checked) return std::move(checked.failure());
   package->manager_->add_package(package->id_, package);

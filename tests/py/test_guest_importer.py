@@ -34,13 +34,6 @@ def guest():
         del sys.modules[name]
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packages")
-    subprocess.run([sys.executable, str(HERE / "package_fixtures" / "write_packages.py"), str(folder)], check=True)
-    return folder
-
-
 def records_of(path):
     """What lib/package/archive.cpp finds."""
     records = []

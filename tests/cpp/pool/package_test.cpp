@@ -112,6 +112,15 @@ TEST_F(PackageTest, TwoPackagesWithTheSameModuleNamesKeepApart) {
   }
 }
 
+TEST_F(PackageTest, OneFileOpenedTwiceIsOnePackage) {
+  const ReplicatedObject first = load("plain.pt").load_pickle("model", "counter.pkl");
+  const ReplicatedObject second = load("plain.pt").load_pickle("model", "counter.pkl");
+  InterpreterSession session = first.acquire_session();
+  EXPECT_EQ(session.from_replicated(first)(1).to_value().as_int(), 6);
+  EXPECT_EQ(session.from_replicated(second)(1).to_value().as_int(), 6);
+  EXPECT_EQ(session.from_replicated(second).type_name(), "plain_code.Counter");
+}
+
 TEST_F(PackageTest, ADroppedPackageLeavesEveryInterpreter) {
   const auto imported = [&](InterpreterSession& session) {
     return !session.global("sys", "modules").call_method("get", {"versioned"}).str().starts_with("None");

@@ -76,10 +76,10 @@ def _plain(folder):
     texts = [("extra", "labels.txt", "cat\ndög\n"), ("extra", "blob", bytes(range(256)))]
     _write(folder / "plain.pt", ["plain_code"], pickles)
     _write(folder / "plain_data.pt", ["plain_code"], pickles, texts)
-    with zipfile.ZipFile(folder / "plain_data.pt") as old:
-        with zipfile.ZipFile(folder / "deflated.pt", "w", zipfile.ZIP_DEFLATED) as new:
-            for name in old.namelist():
-                new.writestr(name, old.read(name))
+    deflated = zipfile.ZipFile(folder / "deflated.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(folder / "plain_data.pt") as stored, deflated:
+        for name in stored.namelist():
+            deflated.writestr(name, stored.read(name))
     (misbehaving,) = _modules("sources", "misbehaving")
     pickles = [("model", "model.pkl", misbehaving.Misbehaving()), ("model", "fails.pkl", misbehaving.FailsToUnpickle())]
     _write(folder / "misbehaving.pt", ["misbehaving"], pickles, [("model", "garbage.pkl", b"\x80\x04no pickle")])
