@@ -23,7 +23,8 @@ std::string_view file_name(std::string_view path) { return path.substr(path.rfin
 Result<LibraryFile> read(LibraryFile file, std::uint64_t size) {
   struct stat status {};
   if (::fstat(file.fd, &status) != 0) return Failure{ErrorCode::kSystem, "fstat failed"};
-  file.identity = {status.st_dev, status.st_ino, file.offset};
+  const auto modified = static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
+  file.identity = {status.st_dev, status.st_ino, file.offset, static_cast<std::uint64_t>(status.st_size), modified};
   auto content = MappedFile::map(file.fd, file.offset, size);
   if (!content) return content.failure();
   file.content = std::move(*content);

@@ -15,9 +15,10 @@ namespace deploy::loader {
 
 class NamespaceImpl;
 
-// Which bytes a library is: one file may be known under many paths.
+// Which bytes a library is: one file may be known under many paths, and a file that was rewritten is another library.
 struct FileIdentity {
   std::uint64_t device = 0, inode = 0, offset = 0;
+  std::uint64_t size = 0, modified = 0;  // nanoseconds since the epoch
   auto operator<=>(const FileIdentity&) const = default;
 };
 

@@ -215,9 +215,15 @@ class Load {
   Result<void> relocate_all() {
     if (auto done = reserve_tls(); !done) return done;
     std::vector<DeferredRelocation> deferred;
-    for (auto it = added_.rbegin(); it != added_.rend(); ++it) {
-      if (auto done = relocate(space_, **it, deferred); !done) return done;
+    const ReplayScope scope(space_.global_scope, added_.front()->local_scope, added_);
+    const auto known = find_resolution(scope.key());
+    ResolutionRecord fresh;
+    fresh.libraries.resize(added_.size());
+    for (std::size_t i = added_.size(); i-- > 0;) {
+      const BindingLog log{scope, known ? &known->libraries[i] : nullptr, &fresh.libraries[i]};
+      if (auto done = relocate(space_, *added_[i], deferred, log); !done) return done;
     }
+    if (!known) keep_resolution(scope.key(), std::make_shared<const ResolutionRecord>(std::move(fresh)));
     run_deferred(deferred);
     for (const Library* library : added_) {
       if (auto done = library->mapping.protect(library->image, library->dynamic.text_relocations); !done) return done;

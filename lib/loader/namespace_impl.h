@@ -47,6 +47,10 @@ class NamespaceImpl {
 
   // resolve.cpp
   Result<Definition> resolve(const Library& from, std::size_t symbol_index);
+  // The last steps of resolve alone: the host's functions and the system.
+  Result<Definition> resolve_outside(const Library& from, std::size_t symbol_index);
+  // `symbol` as a definition; of a unique symbol, the one that the whole namespace uses.
+  Definition adopt(const Library& library, const Elf64_Sym& symbol);
   // By name, as dlsym does: in `scope`, nothing else.
   const Library* find_in(const std::vector<Library*>& scope, const SymbolName& name, const Elf64_Sym*& symbol) const;
   std::uintptr_t address_of(const Library& library, const Elf64_Sym& symbol);

@@ -15,8 +15,8 @@ using namespace x86_64;
 
 class Relocator {
  public:
-  Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred)
-      : space_(space), library_(library), deferred_(deferred) {
+  Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log)
+      : space_(space), library_(library), deferred_(deferred), log_(log) {
     // Zeroed by the kernel page by page, as it is used: most symbols of a large library are never referred to.
     bound_.reset(static_cast<Bound*>(std::calloc(symbol_count(), sizeof(Bound))));
     if (!bound_) throw std::bad_alloc();
@@ -71,13 +71,33 @@ class Relocator {
       bound = {Definition{&library_, nullptr, 0, false}, true};
       return &bound.definition;
     }
-    auto definition = space_.resolve(library_, index);
+    auto definition = log_.replay ? replayed(index) : space_.resolve(library_, index);
     if (!definition) {
       failure_ = std::move(definition.failure());
       return nullptr;
     }
     bound = {*definition, true};
+    if (!log_.replay) record(index, *definition);
     return &bound.definition;
+  }
+
+  Result<Definition> replayed(std::size_t index) {
+    const RecordedBinding binding = index < log_.replay->size() ? (*log_.replay)[index] : RecordedBinding{};
+    if (binding.library == RecordedBinding::kUnknown) return space_.resolve(library_, index);
+    if (binding.library == RecordedBinding::kOutside) return space_.resolve_outside(library_, index);
+    const Library& library = *log_.scope.at(binding.library);
+    return space_.adopt(library, library.symbols->symbols()[binding.symbol]);
+  }
+
+  void record(std::size_t index, const Definition& definition) {
+    std::vector<RecordedBinding>& bindings = *log_.fresh;
+    if (bindings.empty()) bindings.resize(symbol_count());
+    if (!definition.library) {
+      bindings[index].library = RecordedBinding::kOutside;
+    } else if (definition.symbol) {
+      const auto symbol = static_cast<std::uint32_t>(definition.symbol - definition.library->symbols->symbols().data());
+      bindings[index] = {log_.scope.index_of(definition.library), symbol};
+    }
   }
 
   // DT_RELR (gABI, "Relative Relocation Table"): an even word is a place; an odd one a bitmap of the 63 words after the last place.
@@ -248,6 +268,7 @@ class Relocator {
   NamespaceImpl& space_;
   Library& library_;
   std::vector<DeferredRelocation>& deferred_;
+  const BindingLog& log_;
   std::unique_ptr<Bound[], Free> bound_;  // by symbol index
   Failure failure_;
   const Segment* place_segment_ = nullptr;
@@ -255,8 +276,8 @@ class Relocator {
 
 }  // namespace
 
-Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred) {
-  return Relocator(space, library, deferred).run();
+Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log) {
+  return Relocator(space, library, deferred, log).run();
 }
 
 void run_deferred(const std::vector<DeferredRelocation>& deferred) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/replay.h"
 
 namespace deploy::loader {
 
@@ -13,9 +14,16 @@ struct DeferredRelocation {
   std::int64_t addend = 0;
 };
 
+// One library's part of a ResolutionRecord: replayed where there is one, else written down.
+struct BindingLog {
+  const ReplayScope& scope;
+  const std::vector<RecordedBinding>* replay;
+  std::vector<RecordedBinding>* fresh;
+};
+
 // Applies DT_RELR, DT_RELA and DT_JMPREL of `library`, all symbols bound now; what needs a resolver function goes to `deferred`, to be run when
 // every library of the load is relocated.
-Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred);
+Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log);
 
 void run_deferred(const std::vector<DeferredRelocation>& deferred);
 

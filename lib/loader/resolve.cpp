@@ -84,22 +84,30 @@ Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index
   if (from.dynamic.symbolic && (symbol = from.symbols->find(name))) library = &from;
   if (!library) library = find_in(global_scope, name, symbol);
   if (!library) library = find_in(from.local_scope, name, symbol);
-  if (library) {
-    const Definition d = definition_of(*library, *symbol);
-    if (!is_unique(*symbol)) return d;
-    return unique_symbols.try_emplace(library->symbols->name(*symbol), d).first->second;
-  }
-  if (void* address = find_interposed(name.text)) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+  return library ? adopt(*library, *symbol) : resolve_outside(from, index);
+}
+
+Definition NamespaceImpl::adopt(const Library& library, const Elf64_Sym& symbol) {
+  const Definition d = definition_of(library, symbol);
+  return is_unique(symbol) ? unique_symbols.try_emplace(library.symbols->name(symbol), d).first->second : d;
+}
+
+Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size_t index) {
+  const Elf64_Sym& reference = from.symbols->symbols()[index];
+  const std::string_view name = from.symbols->name(reference);
+  const VersionNeed version = from.symbols->version_need(index);
+  const auto outside = [](void* address) { return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false}; };
+  if (void* address = find_interposed(name)) return outside(address);
   for (const auto& [host_name, address] : options.host_symbols) {
-    if (host_name == name.text) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+    if (host_name == name) return outside(address);
   }
-  const bool is_private = options.policy.is_private_symbol && options.policy.is_private_symbol(name.text);
-  const bool is_weak = bind == STB_WEAK || version.weak;
+  const bool is_private = options.policy.is_private_symbol && options.policy.is_private_symbol(name);
+  const bool is_weak = ELF64_ST_BIND(reference.st_info) == STB_WEAK || version.weak;
   if (!is_private && !(is_weak && version.version.empty())) {
-    if (void* address = find_system(&from, name.text, version)) return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false};
+    if (void* address = find_system(&from, name, version)) return outside(address);
   }
   if (is_weak) return Definition{};
-  return undefined(from, name.text, version, is_private);
+  return undefined(from, name, version, is_private);
 }
 
 void* NamespaceImpl::find_system(const Library* from, std::string_view name, const VersionNeed& need) {
