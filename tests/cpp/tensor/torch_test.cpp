@@ -88,7 +88,7 @@ TEST(TorchBridge, IvaluesCrossAsTrees) {
                                     Value::dict({{"a", 1}, {"b", 2}}), std::complex<double>(1, 2)});
   const c10::IValue ivalue = to_ivalue(value);
   ASSERT_TRUE(ivalue.isTuple());
-  EXPECT_TRUE(ivalue.toTupleRef().elements()[5].isTensorList());
+  EXPECT_TRUE(ivalue.toTupleRef().elements().vec()[5].isTensorList());
   EXPECT_EQ(from_ivalue(ivalue).repr(), value.repr());
 }
 
