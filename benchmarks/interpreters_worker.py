@@ -16,9 +16,9 @@ def main():
     count, rounds = map(int, sys.argv[1:])
     environment = deploy.Environment.from_venv(sys.prefix)
     environment.preload = ["torch"]
-    before = private_mb()
     seconds, after = [], []
     for _ in range(rounds):
+        before = private_mb()
         start = time.monotonic()
         manager = deploy.InterpreterManager(interpreters=count, environment=environment)
         for interpreter in manager.interpreters:
