@@ -44,7 +44,8 @@ Environment to_environment(nb::handle environment) {
 void export_environment(nb::module_& m) {
   m.def("python_version", &python_version,
         "\"3.11\": the version of the Python inside the interpreters, and so of the packages that an Environment may name.");
-  m.def("_venv_site_packages", [](nb::object path) { return Environment::from_venv(to_path(path)).site_packages; }, nb::arg("path"));
+  m.def(
+      "_venv_site_packages", [](nb::object path) { return Environment::from_venv(to_path(path)).site_packages; }, nb::arg("path"));
 }
 
 }  // namespace deploy::bindings

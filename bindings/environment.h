@@ -10,7 +10,8 @@ namespace deploy::bindings {
 
 namespace nb = nanobind;
 
-// The C++ form of a deploy.Environment (python/deploy/_environment.py); None is the running Python's. Throws kInvalidArgument for anything else.
+// The C++ form of a deploy.Environment (python/deploy/_environment.py); None is the running Python's. Throws kInvalidArgument for
+// anything else.
 Environment to_environment(nb::handle environment);
 
 // A str, bytes or os.PathLike as a path. Throws nb::python_error (TypeError) for anything else.

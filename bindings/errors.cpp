@@ -44,7 +44,8 @@ std::string describe(const nb::python_error& error) {
 }
 
 void export_errors(nb::module_& m) {
-  nb::enum_<ErrorCode>(m, "ErrorCode", "What kind of thing went wrong. Compare `Error.code` with these; new ones are added at the end.")
+  nb::enum_<ErrorCode>(m, "ErrorCode",
+                       "What kind of thing went wrong. Compare `Error.code` with these; new ones are added at the end.")
       .value("INTERNAL", ErrorCode::kInternal, "A defect of deploy itself.")
       .value("INVALID_ARGUMENT", ErrorCode::kInvalidArgument, "An argument that no call of this kind can take.")
       .value("NOT_FOUND", ErrorCode::kNotFound, "A file, module, record or attribute that does not exist.")

@@ -4,8 +4,8 @@
 
 namespace deploy::bindings {
 
-// The end of the process. Users forget close(), keep managers in module globals and leave daemon threads in calls; none of that may crash or
-// hang the exit. So an atexit hook, which runs after Python joined the ordinary threads and before it finalises itself,
+// The end of the process. Users forget close(), keep managers in module globals and leave daemon threads in calls; none of that may
+// crash or hang the exit. So an atexit hook, which runs after Python joined the ordinary threads and before it finalises itself,
 //
 // 1. sets the flag that exiting() reads: no other thread gets into or out of libdeploy from now on (see GilRelease);
 // 2. waits for the threads that are on their way back into Python;

@@ -4,12 +4,12 @@
 
 namespace deploy::bindings {
 
-// Releases the host's GIL for the time of a call into libdeploy, which may wait for an interpreter or run guest code. A thread never waits for
-// a guest while it holds the host's GIL: that, and deferred.h, are why host and guest cannot deadlock.
+// Releases the host's GIL for the time of a call into libdeploy, which may wait for an interpreter or run guest code. A thread
+// never waits for a guest while it holds the host's GIL: that, and deferred.h, are why host and guest cannot deadlock.
 //
-// A process that exits (exit.h): the constructor throws kClosed on all threads but the one that exits, and the destructor keeps a thread
-// that comes back too late asleep for good, as Python 3.14 does; before that, PyEval_RestoreThread() would end it with pthread_exit(), which
-// no C++ destructor survives.
+// A process that exits (exit.h): the constructor throws kClosed on all threads but the one that exits, and the destructor keeps a
+// thread that comes back too late asleep for good, as Python 3.14 does; before that, PyEval_RestoreThread() would end it with
+// pthread_exit(), which no C++ destructor survives.
 class GilRelease {
  public:
   GilRelease();

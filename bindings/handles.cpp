@@ -53,16 +53,19 @@ void InterpreterHandle::shut_down() noexcept {
 }
 
 SessionHandle::~SessionHandle() {
-  // A session that is still open when the process exits stays so: its thread may be inside it.
-  if (exiting() && in_use_) {
-    static_cast<void>(in_use_.release());
-    static_cast<void>(new InterpreterSession(std::move(session_)));
-  }
+  if (session_.closed()) return;
+  // Dropped on another thread it lasts until its own thread ends, and so does the use.
+  if (std::this_thread::get_id() != owner_) static_cast<void>(in_use_.release());
+  if (exiting()) static_cast<void>(new InterpreterSession(std::move(session_)));
 }
 
-void SessionHandle::close() noexcept {
+void SessionHandle::close() {
+  if (session_.closed()) return;
+  if (std::this_thread::get_id() != owner_) {
+    throw Error(ErrorCode::kWrongSession, "the session cannot be closed on another thread than the one that acquired it");
+  }
   session_.close();
-  if (session_.closed()) in_use_.reset();
+  in_use_.reset();
 }
 
 }  // namespace deploy::bindings

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "bindings/exit.h"
@@ -10,8 +11,8 @@
 namespace deploy::bindings {
 
 // What the Python objects hold. Whatever comes from a manager keeps it alive, as Python users expect of
-// InterpreterManager().load_package(path); so an interpreter never goes away under a session. Made, used and destroyed with the GIL held; what
-// waits releases it (gil.h).
+// InterpreterManager().load_package(path); so an interpreter never goes away under a session. Made, used and destroyed with the GIL
+// held; what waits releases it (gil.h).
 
 class ManagerHandle final : public ShutDown {
  public:
@@ -56,11 +57,13 @@ class SessionHandle {
   const InterpreterSession& operator*() const { return session_; }
   InterpreterSession* operator->() { return &session_; }
   const std::shared_ptr<ManagerHandle>& manager() const { return manager_; }  // null where the interpreter has none
-  void close() noexcept;
+  // Throws kWrongSession on another thread than the one that acquired it; the session goes on.
+  void close();
 
  private:
   std::shared_ptr<ManagerHandle> manager_;
   InterpreterSession session_;
+  const std::thread::id owner_ = std::this_thread::get_id();
   std::unique_ptr<InUse> in_use_;
 };
 

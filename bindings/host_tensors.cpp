@@ -114,7 +114,8 @@ bool is_host_tensor(nb::handle object) {
 Tensor from_host_tensor(nb::handle object) {
   Tensor result = exported(object);
   if (!result.data() && result.numel() != 0) {
-    throw Error(ErrorCode::kInvalidArgument, "it has " + std::to_string(result.numel()) + " elements and no memory; a fake tensor?");
+    throw Error(ErrorCode::kInvalidArgument,
+                "it has " + std::to_string(result.numel()) + " elements and no memory; a fake tensor?");
   }
   return result;
 }

@@ -14,8 +14,10 @@ namespace deploy::bindings {
 namespace {
 
 constexpr const char* kInterpreterDoc =
-    "A handle on one isolated CPython, with a private copy of every library that touches Python or libtorch. Interpreter(environment) boots one\n"
-    "that belongs to no manager, in 10-30 ms and the environment's preload on top; without an environment it sees the packages of the running\n"
+    "A handle on one isolated CPython, with a private copy of every library that touches Python or libtorch. "
+    "Interpreter(environment) boots one\n"
+    "that belongs to no manager, in 10-30 ms and the environment's preload on top; without an environment it sees the packages of "
+    "the running\n"
     "Python. It is shut down when the last handle, session and tensor that came out of it is gone. Thread-safe.";
 
 }  // namespace
@@ -24,22 +26,26 @@ void export_interpreter(nb::module_& m) {
   nb::class_<InterpreterHandle>(m, "Interpreter", kInterpreterDoc)
       .def(nb::new_([](nb::object environment) { return InterpreterHandle::create(to_environment(environment)); }),
            nb::arg("environment") = nb::none())
-      .def("acquire_session",
-           [](const InterpreterHandle& self) {
-             Interpreter interpreter = self.get();
-             return std::make_unique<SessionHandle>(self.manager(), without_gil([&] { return interpreter.acquire_session(); }));
-           },
-           "Waits, in order of arrival, until the interpreter is free; then holds it. A thread that holds it already gets a nested session at "
-           "once. Use it in a with statement.")
-      .def("register_module",
-           [](const InterpreterHandle& self, std::string_view name, std::string_view source) {
-             Interpreter interpreter = self.get();
-             without_gil([&] { interpreter.register_module(name, source); });
-           },
-           nb::arg("name"), nb::arg("source"),
-           "Makes `source` importable as module `name` (packages: \"a.b\" needs \"a\"). The code runs at its first import.")
-      .def_prop_ro("id", [](const InterpreterHandle& self) { return self.get().id(); },
-                   "Unique in the process for its lifetime; counts from 0.")
+      .def(
+          "acquire_session",
+          [](const InterpreterHandle& self) {
+            Interpreter interpreter = self.get();
+            return std::make_unique<SessionHandle>(self.manager(), without_gil([&] { return interpreter.acquire_session(); }));
+          },
+          "Waits, in order of arrival, until the interpreter is free; then holds it. A thread that holds it already gets a nested "
+          "session at "
+          "once. Use it in a with statement.")
+      .def(
+          "register_module",
+          [](const InterpreterHandle& self, std::string_view name, std::string_view source) {
+            Interpreter interpreter = self.get();
+            without_gil([&] { interpreter.register_module(name, source); });
+          },
+          nb::arg("name"), nb::arg("source"),
+          "Makes `source` importable as module `name` (packages: \"a.b\" needs \"a\"). The code runs at its first import.")
+      .def_prop_ro(
+          "id", [](const InterpreterHandle& self) { return self.get().id(); },
+          "Unique in the process for its lifetime; counts from 0.")
       .def("__repr__", [](const InterpreterHandle& self) { return nb::str("<deploy.Interpreter {}>").format(self.get().id()); });
 }
 

@@ -13,8 +13,10 @@ namespace deploy::bindings {
 namespace {
 
 constexpr const char* kObjectDoc =
-    "A handle on one Python object of one interpreter, held through a session. Usable while its session is open and on that session's thread\n"
-    "only; any other use raises Error with code WRONG_SESSION. Exceptions of the code inside raise Error with code PYTHON, and the session goes on.\n"
+    "A handle on one Python object of one interpreter, held through a session. Usable while its session is open and on that "
+    "session's thread\n"
+    "only; any other use raises Error with code WRONG_SESSION. Exceptions of the code inside raise Error with code PYTHON, and the "
+    "session goes on.\n"
     "Calls and attributes give Objects again; to_value() brings plain data and tensors out.";
 
 Object call(const Object& self, nb::args args, nb::kwargs kwargs) {
@@ -44,18 +46,25 @@ void export_object(nb::module_& m) {
   nb::class_<Object>(m, "Object", kObjectDoc)
       .def("__call__", &call, nb::sig("def __call__(self, /, *args, **kwargs) -> Object"),
            "Calls the object. Arguments are plain data, anything with __dlpack__, and Objects of the same session.")
-      .def("call_method", &call_method, nb::sig("def call_method(self, name: str, /, *args, **kwargs) -> Object"), "Calls the method `name`.")
-      .def("attr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.attr(name); }); }, nb::arg("name"),
-           "The attribute `name`.")
-      .def("hasattr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.hasattr(name); }); },
-           nb::arg("name"), "False only for AttributeError; any other exception is raised.")
-      .def("to_value", [](const Object& self) { return to_python(without_gil([&] { return self.to_value(); })); },
-           "The plain data form, a copy; tensors become deploy.Tensor and share memory. Raises Error with code NOT_A_VALUE, which names the type, where "
-           "there is none.")
-      .def("type_name", [](const Object& self) { return without_gil([&] { return self.type_name(); }); },
-           "The qualified name of its type: \"torch.Tensor\".")
-      .def("is_owner", [](const Object& self, const SessionHandle& session) { return self.is_owner(*session); }, nb::arg("session"),
-           "Whether the object belongs to the session's interpreter and may be used through it.")
+      .def("call_method", &call_method, nb::sig("def call_method(self, name: str, /, *args, **kwargs) -> Object"),
+           "Calls the method `name`.")
+      .def(
+          "attr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.attr(name); }); },
+          nb::arg("name"), "The attribute `name`.")
+      .def(
+          "hasattr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.hasattr(name); }); },
+          nb::arg("name"), "False only for AttributeError; any other exception is raised.")
+      .def(
+          "to_value", [](const Object& self) { return to_python(without_gil([&] { return self.to_value(); })); },
+          "The plain data form, a copy; tensors become deploy.Tensor and share memory. Raises Error with code NOT_A_VALUE, which "
+          "names the type, where "
+          "there is none.")
+      .def(
+          "type_name", [](const Object& self) { return without_gil([&] { return self.type_name(); }); },
+          "The qualified name of its type: \"torch.Tensor\".")
+      .def(
+          "is_owner", [](const Object& self, const SessionHandle& session) { return self.is_owner(*session); }, nb::arg("session"),
+          "Whether the object belongs to the session's interpreter and may be used through it.")
       .def("__str__", [](const Object& self) { return without_gil([&] { return self.str(); }); })
       .def("__repr__", &repr);
 }

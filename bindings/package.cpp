@@ -15,18 +15,25 @@ namespace deploy::bindings {
 namespace {
 
 constexpr const char* kReplicaDoc =
-    "A Python object that every interpreter of a manager has, or makes at its first use there: out of a package, or out of an object that a\n"
-    "session replicated. Calls may come from any thread; they run on any free interpreter, in parallel up to the number of interpreters, and wait\n"
-    "in order of arrival when none is free. Attribute writes stay in the interpreter they were made in; tensors loaded from a package or a replica are\n"
+    "A Python object that every interpreter of a manager has, or makes at its first use there: out of a package, or out of an "
+    "object that a\n"
+    "session replicated. Calls may come from any thread; they run on any free interpreter, in parallel up to the number of "
+    "interpreters, and wait\n"
+    "in order of arrival when none is free. Attribute writes stay in the interpreter they were made in; tensors loaded from a "
+    "package or a replica are\n"
     "shared between interpreters and copied on write. The caller's GIL is released during a call.";
 
 constexpr const char* kCallDoc =
-    "Calls the object. Arguments: None, bool, int, float, complex, str, bytes, list, tuple, mappings, and anything with __dlpack__, whose memory is\n"
-    "shared (a PyTorch tensor that requires grad crosses as if detached). The result comes back as the same plain types; tensors as deploy.Tensor.\n"
-    "Raises Error: PYTHON with the traceback, NOT_A_VALUE where an argument or the result has no plain form, CLOSED while the manager closes.";
+    "Calls the object. Arguments: None, bool, int, float, complex, str, bytes, list, tuple, mappings, and anything with "
+    "__dlpack__, whose memory is\n"
+    "shared (a PyTorch tensor that requires grad crosses as if detached). The result comes back as the same plain types; tensors "
+    "as deploy.Tensor.\n"
+    "Raises Error: PYTHON with the traceback, NOT_A_VALUE where an argument or the result has no plain form, CLOSED while the "
+    "manager closes.";
 
 constexpr const char* kPackageDoc =
-    "A container file in torch.package's format, opened by InterpreterManager.load_package(). Thread-safe. The file is mapped: it must not be rewritten in place\n"
+    "A container file in torch.package's format, opened by InterpreterManager.load_package(). Thread-safe. The file is mapped: it "
+    "must not be rewritten in place\n"
     "while the package or anything loaded from it is alive.";
 
 nb::object call(const ReplicaHandle& self, nb::args args, nb::kwargs kwargs) {
@@ -46,13 +53,15 @@ void export_replica(nb::module_& m) {
       .def("__call__", &call, nb::sig("def __call__(self, /, *args, **kwargs) -> object"), kCallDoc)
       .def("call_method", &call_method, nb::sig("def call_method(self, name: str, /, *args, **kwargs) -> object"),
            "Calls the method `name`; otherwise as a call of the object.")
-      .def("preload", [](const ReplicaHandle& self) { without_gil([&] { self.object.preload(); }); },
-           "Makes it on every interpreter now, in parallel, so that no later call pays for it.")
-      .def("acquire_session",
-           [](const ReplicaHandle& self) {
-             return std::make_unique<SessionHandle>(self.manager, without_gil([&] { return self.object.acquire_session(); }));
-           },
-           "A session on a free interpreter; session.from_replicated(this) is the object there.");
+      .def(
+          "preload", [](const ReplicaHandle& self) { without_gil([&] { self.object.preload(); }); },
+          "Makes it on every interpreter now, in parallel, so that no later call pays for it.")
+      .def(
+          "acquire_session",
+          [](const ReplicaHandle& self) {
+            return std::make_unique<SessionHandle>(self.manager, without_gil([&] { return self.object.acquire_session(); }));
+          },
+          "A session on a free interpreter; session.from_replicated(this) is the object there.");
 }
 
 }  // namespace
@@ -60,29 +69,36 @@ void export_replica(nb::module_& m) {
 void export_package(nb::module_& m) {
   export_replica(m);
   nb::class_<PackageHandle>(m, "Package", kPackageDoc)
-      .def("load_pickle",
-           [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-             return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(package, resource); })};
-           },
-           nb::arg("package"), nb::arg("resource"),
-           "Unpickles the record <package>/<resource> on one interpreter now, and on the others at their first use. Raises Error: NOT_FOUND with "
-           "the records there are, MISSING_EXTERN, INVALID_PACKAGE, PYTHON.")
-      .def("load_text",
-           [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-             return without_gil([&] { return self.package.load_text(package, resource); });
-           },
-           nb::arg("package"), nb::arg("resource"), "A UTF-8 text record as str. Raises Error with code NOT_FOUND.")
-      .def("load_binary",
-           [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-             std::string data = without_gil([&] { return self.package.load_binary(package, resource); });
-             return nb::bytes(data.data(), data.size());
-           },
-           nb::arg("package"), nb::arg("resource"), "The bytes of a record. Raises Error with code NOT_FOUND.")
-      .def("records", [](const PackageHandle& self) { return self.package.records(); },
-           "The names of all records, in file order, without the archive's own root folder.")
-      .def_prop_ro("path", [](const PackageHandle& self) {
-        return nb::steal(PyUnicode_DecodeFSDefaultAndSize(self.package.path().data(), static_cast<Py_ssize_t>(self.package.path().size())));
-      })
+      .def(
+          "load_pickle",
+          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
+            return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(package, resource); })};
+          },
+          nb::arg("package"), nb::arg("resource"),
+          "Unpickles the record <package>/<resource> on one interpreter now, and on the others at their first use. Raises Error: "
+          "NOT_FOUND with "
+          "the records there are, MISSING_EXTERN, INVALID_PACKAGE, PYTHON.")
+      .def(
+          "load_text",
+          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
+            return without_gil([&] { return self.package.load_text(package, resource); });
+          },
+          nb::arg("package"), nb::arg("resource"), "A UTF-8 text record as str. Raises Error with code NOT_FOUND.")
+      .def(
+          "load_binary",
+          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
+            std::string data = without_gil([&] { return self.package.load_binary(package, resource); });
+            return nb::bytes(data.data(), data.size());
+          },
+          nb::arg("package"), nb::arg("resource"), "The bytes of a record. Raises Error with code NOT_FOUND.")
+      .def(
+          "records", [](const PackageHandle& self) { return self.package.records(); },
+          "The names of all records, in file order, without the archive's own root folder.")
+      .def_prop_ro("path",
+                   [](const PackageHandle& self) {
+                     return nb::steal(PyUnicode_DecodeFSDefaultAndSize(self.package.path().data(),
+                                                                       static_cast<Py_ssize_t>(self.package.path().size())));
+                   })
       .def("__repr__", [](nb::handle self) { return nb::str("<deploy.Package {}>").format(self.attr("path")); });
 }
 

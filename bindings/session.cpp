@@ -12,37 +12,50 @@ namespace deploy::bindings {
 namespace {
 
 constexpr const char* kSessionDoc =
-    "One thread's hold on one interpreter, from acquire_session() to close() or the end of the with statement. Every member must be used on the thread\n"
-    "that acquired it (Error with code WRONG_SESSION otherwise). Sessions nest. The other calls of the manager wait for the interpreter\n"
+    "One thread's hold on one interpreter, from acquire_session() to close() or the end of the with statement. Every member must "
+    "be used on the thread\n"
+    "that acquired it (Error with code WRONG_SESSION otherwise). Sessions nest. The other calls of the manager wait for the "
+    "interpreter\n"
     "while it is held: keep sessions short.";
 
 }  // namespace
 
 void export_session(nb::module_& m) {
   nb::class_<SessionHandle>(m, "InterpreterSession", kSessionDoc)
-      .def("global_",
-           [](SessionHandle& self, std::string_view module, std::string_view name) {
-             return without_gil([&] { return self->global(module, name); });
-           },
-           nb::arg("module"), nb::arg("name"), "Attribute `name` of module `module`, which is imported if need be: global_(\"torch\", \"sigmoid\").")
-      .def("import_module", [](SessionHandle& self, std::string_view name) { return without_gil([&] { return self->import_module(name); }); },
-           nb::arg("name"))
-      .def("from_value",
-           [](SessionHandle& self, nb::object value) {
-             Value converted = to_value(value, "the value");
-             return without_gil([&] { return self->from_value(converted); });
-           },
-           nb::arg("value").none(), "An Object equal to plain data. Tensors share memory.")
-      .def("from_replicated",
-           [](SessionHandle& self, const ReplicaHandle& replica) { return without_gil([&] { return self->from_replicated(replica.object); }); },
-           nb::arg("object"), "The replica of a ReplicatedObject on this interpreter, made at first use.")
-      .def("replicate",
-           [](SessionHandle& self, const Object& object) {
-             return ReplicaHandle{self.manager(), without_gil([&] { return self->replicate(object); })};
-           },
-           nb::arg("object"),
-           "A copy of an Object that every interpreter of the manager can make: pickled now, its tensors moved into memory that all interpreters map "
-           "copy-on-write. Raises Error with code PYTHON where it cannot be pickled, and INVALID_ARGUMENT on an interpreter that has no manager.")
+      .def(
+          "global_",
+          [](SessionHandle& self, std::string_view module, std::string_view name) {
+            return without_gil([&] { return self->global(module, name); });
+          },
+          nb::arg("module"), nb::arg("name"),
+          "Attribute `name` of module `module`, which is imported if need be: global_(\"torch\", \"sigmoid\").")
+      .def(
+          "import_module",
+          [](SessionHandle& self, std::string_view name) { return without_gil([&] { return self->import_module(name); }); },
+          nb::arg("name"))
+      .def(
+          "from_value",
+          [](SessionHandle& self, nb::object value) {
+            Value converted = to_value(value, "the value");
+            return without_gil([&] { return self->from_value(converted); });
+          },
+          nb::arg("value").none(), "An Object equal to plain data. Tensors share memory.")
+      .def(
+          "from_replicated",
+          [](SessionHandle& self, const ReplicaHandle& replica) {
+            return without_gil([&] { return self->from_replicated(replica.object); });
+          },
+          nb::arg("object"), "The replica of a ReplicatedObject on this interpreter, made at first use.")
+      .def(
+          "replicate",
+          [](SessionHandle& self, const Object& object) {
+            return ReplicaHandle{self.manager(), without_gil([&] { return self->replicate(object); })};
+          },
+          nb::arg("object"),
+          "A copy of an Object that every interpreter of the manager can make: pickled now, its tensors moved into memory that all "
+          "interpreters map "
+          "copy-on-write. Raises Error with code PYTHON where it cannot be pickled, and INVALID_ARGUMENT on an interpreter that "
+          "has no manager.")
       .def_prop_ro("interpreter",
                    [](SessionHandle& self) { return std::make_shared<InterpreterHandle>(self.manager(), self->interpreter()); })
       .def_prop_ro("closed", [](SessionHandle& self) { return self->closed(); })

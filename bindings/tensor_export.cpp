@@ -77,8 +77,9 @@ void check_device(const Tensor& tensor, nb::handle dl_device) {
   const Device found = tensor.device();
   const Device asked = {nb::cast<int>(nb::int_(dl_device[0])), nb::cast<int>(nb::int_(dl_device[1]))};
   if (asked == found) return;
-  throw_buffer_error("the tensor is on DLPack device (" + std::to_string(found.type) + ", " + std::to_string(found.index) + "), and cannot be exported to (" +
-                     std::to_string(asked.type) + ", " + std::to_string(asked.index) + "); move it with the library that takes it");
+  throw_buffer_error("the tensor is on DLPack device (" + std::to_string(found.type) + ", " + std::to_string(found.index) +
+                     "), and cannot be exported to (" + std::to_string(asked.type) + ", " + std::to_string(asked.index) +
+                     "); move it with the library that takes it");
 }
 
 // ---- __dlpack_c_exchange_api__: no exception may leave these functions. ----
@@ -96,10 +97,12 @@ int with_python_error(Function&& function) noexcept {
   return -1;
 }
 
-int allocate(DLTensor* prototype, DLManagedTensorVersioned** out, void* context, void (*set_error)(void*, const char*, const char*)) noexcept {
+int allocate(DLTensor* prototype, DLManagedTensorVersioned** out, void* context,
+             void (*set_error)(void*, const char*, const char*)) noexcept {
   try {
     const DLDataType& type = prototype->dtype;
-    if (prototype->device.device_type != kDLCPU) throw Error(ErrorCode::kInvalidArgument, "deploy.Tensor allocates on the CPU only");
+    if (prototype->device.device_type != kDLCPU)
+      throw Error(ErrorCode::kInvalidArgument, "deploy.Tensor allocates on the CPU only");
     *out = Tensor::empty({prototype->shape, prototype->shape + prototype->ndim}, {type.code, type.bits, type.lanes}).to_dlpack();
     return 0;
   } catch (const std::exception& error) {

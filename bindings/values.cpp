@@ -112,7 +112,9 @@ bool is_numpy_scalar(nb::handle object) {
 }
 
 [[noreturn]] void throw_no_value(nb::handle object) {
-  throw NoValue{{}, "a " + name_of_type(object) + ", expected None, bool, int, float, complex, str, bytes, list, tuple, a mapping, anything with "
+  throw NoValue{{},
+                "a " + name_of_type(object) +
+                    ", expected None, bool, int, float, complex, str, bytes, list, tuple, a mapping, anything with "
                     "__dlpack__, or an Object of the same session"};
 }
 
@@ -131,7 +133,8 @@ Value convert_other(nb::handle object, int depth) {
 
 Value convert(nb::handle object, int depth) {
   PyObject* o = object.ptr();
-  if (depth > kMaxDepth) throw NoValue{{}, "nesting deeper than " + std::to_string(kMaxDepth) + " levels; a container that contains itself?"};
+  if (depth > kMaxDepth)
+    throw NoValue{{}, "nesting deeper than " + std::to_string(kMaxDepth) + " levels; a container that contains itself?"};
   if (o == Py_None) return nullptr;
   if (PyBool_Check(o)) return o == Py_True;
   if (PyLong_Check(o)) return convert_int(object);

@@ -10,8 +10,9 @@ namespace deploy::bindings {
 
 namespace nb = nanobind;
 
-// Host Python object -> Value. A subclass converts as its base, any Mapping is a dict, whatever has __dlpack__ a Tensor (host_tensors.h), a numpy
-// scalar its Python number. Throws kNotAValue; the message says where in the arguments what was found. `what` names the whole.
+// Host Python object -> Value. A subclass converts as its base, any Mapping is a dict, whatever has __dlpack__ a Tensor
+// (host_tensors.h), a numpy scalar its Python number. Throws kNotAValue; the message says where in the arguments what was found.
+// `what` names the whole.
 Value to_value(nb::handle object, std::string_view what);
 
 Args to_args(const nb::args& args);

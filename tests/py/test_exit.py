@@ -116,6 +116,35 @@ def test_exit_lets_ordinary_threads_finish_their_calls():
     assert (result.returncode, result.stdout, result.stderr) == (0, "finished\n", "")
 
 
+def test_what_the_interpreters_print_is_written_at_exit():
+    result = run(
+        """
+        manager = deploy.InterpreterManager(2, bare)
+        for interpreter in manager.interpreters:
+            with interpreter.acquire_session() as session:
+                session.global_("builtins", "print")("printed inside")
+        """,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "printed inside\n" * 2, "")
+
+
+def test_exit_does_not_wait_for_a_session_that_a_daemon_thread_gave_away():
+    result = run(
+        """
+        manager = deploy.InterpreterManager(1, bare)
+        sessions = []
+        def acquire():
+            sessions.append(manager.acquire_session())
+            time.sleep(600)
+        threading.Thread(target=acquire, daemon=True).start()
+        while not sessions:
+            time.sleep(0.001)
+        sessions.clear()
+        """,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_exit_runs_the_atexit_functions_of_the_interpreters():
     result = run(
         """

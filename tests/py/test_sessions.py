@@ -1,6 +1,7 @@
 """A session is a thread's hold on one interpreter; Objects belong to it."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -85,6 +86,42 @@ def test_a_session_belongs_to_its_thread(bare_manager):
         thread.join()
         assert session.global_("math", "floor")(1.5).to_value() == 1
     assert codes == [deploy.ErrorCode.WRONG_SESSION] * 2
+
+
+def test_a_session_is_closed_by_its_own_thread_only(bare_manager):
+    codes = []
+    with bare_manager.acquire_session() as session:
+
+        def close():
+            try:
+                session.close()
+            except deploy.Error as error:
+                codes.append(error.code)
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        thread.join()
+        assert not session.closed
+        assert session.from_value(1).to_value() == 1
+    assert codes == [deploy.ErrorCode.WRONG_SESSION]
+
+
+def test_a_session_that_another_thread_drops_ends_with_its_own_thread(bare_manager):
+    sessions, dropped = [], threading.Event()
+
+    def acquire():
+        sessions.append(bare_manager.interpreters[0].acquire_session())
+        dropped.wait()
+
+    thread = threading.Thread(target=acquire)
+    thread.start()
+    while not sessions:
+        time.sleep(0.001)
+    sessions.clear()
+    dropped.set()
+    with bare_manager.interpreters[0].acquire_session() as session:
+        assert session.from_value(1).to_value() == 1
+    thread.join()
 
 
 def test_a_closed_session_says_so(bare_manager, raises):
