@@ -47,6 +47,7 @@ class NamespaceImpl {
 
   // resolve.cpp
   Result<Definition> resolve(const Library& from, std::size_t symbol_index);
+  bool binds_to_itself(const Library& from, std::size_t symbol_index) const;
   // The last steps of resolve alone: the host's functions and the system.
   Result<Definition> resolve_outside(const Library& from, std::size_t symbol_index);
   // `symbol` as a definition; of a unique symbol, the one that the whole namespace uses.

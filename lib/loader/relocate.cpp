@@ -17,6 +17,9 @@ class Relocator {
  public:
   Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log)
       : space_(space), library_(library), deferred_(deferred), log_(log) {
+    if (log_.replay) {
+      for (std::uint32_t i = 0; i < log_.scope.size(); ++i) biases_.push_back(log_.scope.at(i)->bias());
+    }
     // Zeroed by the kernel page by page, as it is used: most symbols of a large library are never referred to.
     bound_.reset(static_cast<Bound*>(std::calloc(symbol_count(), sizeof(Bound))));
     if (!bound_) throw std::bad_alloc();
@@ -81,6 +84,12 @@ class Relocator {
     return &bound.definition;
   }
 
+  const RecordedBinding* plain_binding(std::size_t index) const {
+    if (!log_.replay || index >= log_.replay->size()) return nullptr;
+    const RecordedBinding& binding = (*log_.replay)[index];
+    return binding.is_plain ? &binding : nullptr;
+  }
+
   Result<Definition> replayed(std::size_t index) {
     const RecordedBinding binding = index < log_.replay->size() ? (*log_.replay)[index] : RecordedBinding{};
     if (binding.library == RecordedBinding::kUnknown) return space_.resolve(library_, index);
@@ -95,8 +104,12 @@ class Relocator {
     if (!definition.library) {
       bindings[index].library = RecordedBinding::kOutside;
     } else if (definition.symbol) {
-      const auto symbol = static_cast<std::uint32_t>(definition.symbol - definition.library->symbols->symbols().data());
-      bindings[index] = {log_.scope.index_of(definition.library), symbol};
+      const Elf64_Sym& symbol = *definition.symbol;
+      const auto at = static_cast<std::uint32_t>(&symbol - definition.library->symbols->symbols().data());
+      const std::uint32_t library = log_.scope.index_of(definition.library);
+      const bool is_plain = library != RecordedBinding::kUnknown && !definition.is_ifunc && symbol.st_shndx != SHN_ABS &&
+                            ELF64_ST_TYPE(symbol.st_info) != STT_TLS && ELF64_ST_BIND(symbol.st_info) != STB_GNU_UNIQUE;
+      bindings[index] = {library, at, symbol.st_value, is_plain};
     }
   }
 
@@ -138,6 +151,10 @@ class Relocator {
         const std::uintptr_t place = library_.address(r.r_offset);
         if (type == R_X86_64_RELATIVE) {
           write64(place, library_.bias() + static_cast<std::uint64_t>(r.r_addend));
+          continue;
+        }
+        if (const RecordedBinding* known = plain_binding(ELF64_R_SYM(r.r_info))) {
+          write64(place, biases_[known->library] + known->value + (type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0));
           continue;
         }
         const Definition* definition = bind(r);
@@ -205,7 +222,7 @@ class Relocator {
     return {};
   }
 
-  // Where a TLS definition lives: in a module of ours or, for a symbol of a system library, of glibc's.
+  // Where a TLS definition lives: in a module of ours or, for a symbol of a system library, of glibc's; module 0: nowhere.
   struct TlsTarget {
     TlsIndex index{};
     const Library* library = nullptr;
@@ -219,7 +236,7 @@ class Relocator {
       if (!library->image.tls) return failure(r, "a thread-local symbol in '" + library->path + "', which has no TLS segment");
       return TlsTarget{{library->tls_module, definition->symbol ? definition->symbol->st_value : 0}, library};
     }
-    if (definition->address == 0) return failure(r, "an undefined weak thread-local symbol");
+    if (definition->address == 0) return TlsTarget{};  // an undefined weak symbol: its address is null
     auto index = tls_system_index(reinterpret_cast<const void*>(definition->address));
     if (!index) return failure(r, index.failure().message);
     return TlsTarget{*index, nullptr};
@@ -233,14 +250,16 @@ class Relocator {
       case R_X86_64_DTPMOD64: write64(place, target->index.module); return {};
       case R_X86_64_DTPOFF64: write64(place, offset); return {};
       case R_X86_64_TPOFF64: {
-        auto base = static_base(r, *target);
+        auto base = target->index.module != 0 ? static_base(r, *target) : Result<std::int64_t>(0);
         if (!base) return base.failure();
         write64(place, static_cast<std::uint64_t>(*base) + offset);
         return {};
       }
       default: {
         TlsDescriptor descriptor;
-        if (target->library && target->library->static_tls) {
+        if (target->index.module == 0) {
+          descriptor = tls_descriptor_undefined(offset);
+        } else if (target->library && target->library->static_tls) {
           descriptor = tls_descriptor_static(target->library->static_tls->offset + static_cast<std::int64_t>(offset));
         } else {
           library_.descriptor_arguments.push_back(std::make_unique<TlsIndex>(TlsIndex{target->index.module, offset}));
@@ -269,6 +288,7 @@ class Relocator {
   Library& library_;
   std::vector<DeferredRelocation>& deferred_;
   const BindingLog& log_;
+  std::vector<std::uintptr_t> biases_;  // of the scope's libraries, for replay
   std::unique_ptr<Bound[], Free> bound_;  // by symbol index
   Failure failure_;
   const Segment* place_segment_ = nullptr;

@@ -25,6 +25,9 @@ struct RecordedBinding {
   static constexpr std::uint32_t kOutside = 0xfffffffe;  // no library of the scope defines it: the host or the system may
   std::uint32_t library = kUnknown;                      // index in the scope
   std::uint32_t symbol = 0;                              // index in that library's symbol table
+  std::uint64_t value = 0;                               // that symbol's st_value
+  // Whether bias + value is all there is to it: no indirect function, no unique or absolute symbol.
+  bool is_plain = false;
 };
 
 // By library of the load, then by symbol index. Libraries without symbol references are empty.
@@ -38,6 +41,7 @@ class ReplayScope {
   ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local, const std::vector<Library*>& added);
 
   const std::string& key() const { return key_; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(libraries_.size()); }
   const Library* at(std::uint32_t index) const { return libraries_[index]; }
   std::uint32_t index_of(const Library* library) const;  // kUnknown where it is not in the scope
 

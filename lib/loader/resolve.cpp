@@ -70,15 +70,32 @@ std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym
   return d.is_ifunc ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : d.address;
 }
 
+// Most references of a large library are to its own symbols. Their hashes stand in its hash table already: when the Bloom filters of all
+// libraries before it in the scope rule the name out, it need not even be read.
+bool NamespaceImpl::binds_to_itself(const Library& from, std::size_t index) const {
+  const auto hash = from.symbols->stored_hash(index);
+  if (!hash) return false;
+  if (from.dynamic.symbolic) return true;
+  for (const auto* scope : {&global_scope, &from.local_scope}) {
+    for (const Library* library : *scope) {
+      if (library == &from) return true;
+      if (library->symbols->may_define(*hash)) return false;
+    }
+  }
+  return false;
+}
+
 Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index) {
   const Elf64_Sym& reference = from.symbols->symbols()[index];
   const unsigned bind = ELF64_ST_BIND(reference.st_info);
   if (bind == STB_LOCAL || (ELF64_ST_VISIBILITY(reference.st_other) != STV_DEFAULT && reference.st_shndx != SHN_UNDEF)) {
     return definition_of(from, reference);
   }
+  if (binds_to_itself(from, index)) return adopt(from, reference);
   const VersionNeed version = from.symbols->version_need(index);
   SymbolName name = from.symbols->hashed_name(index);
   name.version = version.version;
+  name.prefers_oldest = true;
   const Elf64_Sym* symbol = nullptr;
   const Library* library = nullptr;
   if (from.dynamic.symbolic && (symbol = from.symbols->find(name))) library = &from;

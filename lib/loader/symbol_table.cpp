@@ -76,19 +76,18 @@ Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t v
   gnu_.bloom = *bloom, gnu_.buckets = *buckets;
   const auto rest = bytes.tail(chains_at);
   const std::span<const std::uint32_t> chains(reinterpret_cast<const std::uint32_t*>(rest.data()), rest.size() / 4);
-  std::uint64_t end = gnu_.first_symbol;  // one past the last hashed symbol
+  // Chains lie one after another, so the table ends with the chain of the bucket that starts last; and every walk ends there at the latest.
+  std::uint64_t end = gnu_.first_symbol;
+  std::uint32_t last = 0;
   for (std::uint32_t first : gnu_.buckets) {
-    if (first == 0) continue;
-    if (first < gnu_.first_symbol) return malformed("a DT_GNU_HASH bucket before the first hashed symbol");
-    if (first < end) continue;  // chains lie one after another: what is before `end` has been walked
-    std::uint64_t index = first;
-    while (true) {
-      const std::uint64_t at = index - gnu_.first_symbol;
-      if (at >= chains.size()) return malformed("a DT_GNU_HASH chain without an end");
-      ++index;
-      if (chains[at] & 1) break;
-    }
-    end = index;
+    if (first != 0 && first < gnu_.first_symbol) return malformed("a DT_GNU_HASH bucket before the first hashed symbol");
+    last = std::max(last, first);
+  }
+  for (std::uint64_t index = last; last != 0;) {
+    const std::uint64_t at = index - gnu_.first_symbol;
+    if (at >= chains.size()) return malformed("a DT_GNU_HASH chain without an end");
+    end = ++index;
+    if (chains[at] & 1) break;
   }
   gnu_.chains = chains.first(end - gnu_.first_symbol);
   symbol_count = std::max(symbol_count, end);
@@ -182,6 +181,24 @@ SymbolName SymbolTable::hashed_name(std::size_t index) const {
   return SymbolName({begin, static_cast<std::size_t>(end - begin)}, h);
 }
 
+bool SymbolTable::may_define(std::uint32_t hash) const {
+  if (gnu_.bucket_count == 0) return true;
+  for (const std::uint32_t h : {hash & ~1u, hash | 1u}) {
+    const std::uint64_t word = gnu_.bloom[(h / 64) & (gnu_.bloom_count - 1)];
+    if ((word >> (h % 64)) & (word >> ((h >> (gnu_.bloom_shift & 31)) % 64)) & 1) return true;
+  }
+  return false;
+}
+
+std::optional<std::uint32_t> SymbolTable::stored_hash(std::size_t index) const {
+  if (gnu_.bucket_count == 0 || index < gnu_.first_symbol || index - gnu_.first_symbol >= gnu_.chains.size()) return std::nullopt;
+  const Elf64_Sym& symbol = symbols_[index];
+  if (symbol.st_shndx == SHN_UNDEF || (symbol.st_value == 0 && symbol.st_shndx != SHN_ABS)) return std::nullopt;
+  if (index < version_indices_.size() && (version_indices_[index] & kHiddenBit) != 0) return std::nullopt;
+  if (index < version_indices_.size() && version_indices_[index] == VER_NDX_LOCAL) return std::nullopt;
+  return gnu_.chains[index - gnu_.first_symbol] & ~1u;
+}
+
 VersionNeed SymbolTable::version_need(std::size_t index) const {
   if (index >= version_indices_.size()) return {};
   const std::size_t version = version_indices_[index] & kIndexMask;
@@ -209,6 +226,12 @@ bool SymbolTable::defines(std::size_t index, const SymbolName& wanted) const {
 }
 
 const Elf64_Sym* SymbolTable::find(const SymbolName& name) const {
+  constexpr std::size_t kFirstVersion = 2;  // 0 and 1 are VER_NDX_LOCAL and VER_NDX_GLOBAL
+  if (name.prefers_oldest && name.version.empty() && definitions_.size() > kFirstVersion) {
+    SymbolName oldest = name;
+    oldest.version = definitions_[kFirstVersion];
+    if (const Elf64_Sym* found = oldest.version.empty() ? nullptr : find(oldest)) return found;
+  }
   if (gnu_.bucket_count != 0) {
     const std::uint32_t h = name.hash;
     const std::uint64_t word = gnu_.bloom[(h / 64) & (gnu_.bloom_count - 1)];

@@ -19,6 +19,7 @@ struct SymbolName {
   std::string_view text;
   std::uint32_t hash;
   std::string_view version = {};  // empty: any default version
+  bool prefers_oldest = false;    // a reference without a version, not dlsym: see find()
 };
 
 // A version that a reference asks for (DT_VERNEED): "GLIBC_2.2.5" of "libc.so.6".
@@ -40,8 +41,16 @@ class SymbolTable {
   SymbolName hashed_name(std::size_t index) const;
 
   // The definition that a reference to `name` binds to in this library, or null. Symbol versioning as in the LSB, "Symbol Versioning":
-  // a version must match exactly; without one the default (not hidden) definition is taken.
+  // a version must match exactly; without one the default (not hidden) definition is taken. A relocation without a version comes from a library
+  // that was linked before this one had versions, so it gets the first version that this one defines, hidden or not.
   const Elf64_Sym* find(const SymbolName& name) const;
+
+  // Whether find() could find a name whose hash is `hash` or differs from it in the lowest bit only. Errs on the side of yes.
+  bool may_define(std::uint32_t hash) const;
+
+  // The hash of the defined symbol symbols()[index], lowest bit lost, as its hash chain has it: for a default definition only, one that
+  // find() with the reference's own version would give.
+  std::optional<std::uint32_t> stored_hash(std::size_t index) const;
 
   // What the reference symbols()[index] asks for; empty version where it asks for none.
   VersionNeed version_need(std::size_t index) const;

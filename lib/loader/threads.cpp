@@ -1,8 +1,9 @@
 #include <memory>
 
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/tls.h"
 
-// Threads that private code starts are known by name of the library that started them: while one runs, its code must stay mapped.
+// Threads that private code starts are known by name of the library that started them: until the last destructor of one has run, its code must stay mapped.
 
 namespace deploy::loader {
 
@@ -14,17 +15,15 @@ struct Start {
   void* argument;
 };
 
-// Ends the thread's entry also when it leaves by pthread_exit or cancellation.
-struct Registration {
-  NamespaceImpl* space;
-  ~Registration() { space->thread_ended(pthread_self()); }
-};
+// Not a destructor of a local variable: a thread that leaves by pthread_exit or cancellation unwinds none of our frames, and one that
+// returns still runs destructors of private code.
+void end(void* space) { static_cast<NamespaceImpl*>(space)->thread_ended(pthread_self()); }
 
 void* run(void* raw) {
-  const std::unique_ptr<Start> start(static_cast<Start*>(raw));
-  const Registration registration{start->space};
-  start->space->enter_thread();
-  return start->body(start->argument);
+  const Start start = *std::unique_ptr<Start>(static_cast<Start*>(raw));
+  tls_when_thread_ended(end, start.space);
+  start.space->enter_thread();
+  return start.body(start.argument);
 }
 
 // The last static-TLS version of the namespace that this thread has seen; threads rarely alternate between many.

@@ -65,6 +65,7 @@ struct ThreadTable {
   std::vector<ExitDestructor> destructors;
   std::uintptr_t thread_pointer = 0;
   std::vector<std::size_t> prepared;  // modules in static TLS that tls_add has initialised for this thread
+  std::vector<std::pair<void (*)(void*), void*>> when_ended;  // owner only
   bool runner_registered = false;
   int exit_rounds = 0;
   std::string error;
@@ -83,6 +84,7 @@ extern "C" {
 thread_local ThreadTable* deploy_tls_table DEPLOY_STATIC_TLS = nullptr;  // read by tlsdesc_x86_64.S
 }
 static_assert(offsetof(ThreadTable, size) == 0 && offsetof(ThreadTable, blocks) == 8);
+thread_local bool t_ended DEPLOY_STATIC_TLS = false;  // the table has been freed in the last round of pthread-key destructors
 alignas(64) thread_local std::byte t_reserve[kStaticReserve] DEPLOY_STATIC_TLS;
 
 void at_thread_exit(void* table);
@@ -137,8 +139,11 @@ void at_thread_exit(void* value) {
     return;
   }
   run_destructors(table);
+  const auto when_ended = std::move(table->when_ended);
   deploy_tls_table = nullptr;
+  t_ended = true;
   free_table(table);
+  for (const auto& [function, argument] : when_ended) function(argument);
 }
 
 ThreadTable* own_table() {
@@ -146,7 +151,8 @@ ThreadTable* own_table() {
   Registry& r = registry();
   auto* table = new ThreadTable;
   table->thread_pointer = thread_pointer();
-  {
+  // A pthread-key destructor that runs after ours in the last round has no later one to free what it uses; nobody must look for its table.
+  if (!t_ended) {
     const std::lock_guard lock(r.lock);
     table->next = r.threads;
     if (r.threads) r.threads->previous = table;
@@ -210,6 +216,7 @@ extern "C" void* __tls_get_addr(TlsIndex*);
 extern "C" {
 void deploy_tlsdesc_static();
 void deploy_tlsdesc_dynamic();
+void deploy_tlsdesc_undefined();
 void* deploy_tls_get_addr(const TlsIndex* index) { return tls_get_addr(index); }
 
 // Bytes that XSAVE needs with all features the system enabled (Intel SDM vol. 1, 13.2: CPUID leaf 0DH, EBX); 0: there is no XSAVE.
@@ -226,6 +233,10 @@ TlsDescriptor tls_descriptor_static(std::int64_t offset) {
 
 TlsDescriptor tls_descriptor_dynamic(const TlsIndex* index) {
   return {reinterpret_cast<void*>(deploy_tlsdesc_dynamic), reinterpret_cast<std::uint64_t>(index)};
+}
+
+TlsDescriptor tls_descriptor_undefined(std::uint64_t addend) {
+  return {reinterpret_cast<void*>(deploy_tlsdesc_undefined), addend};
 }
 
 std::uint64_t tls_add(const TlsImage& image, const StaticTls* block) {
@@ -256,7 +267,9 @@ void tls_remove(std::uint64_t module) {
 }
 
 void* tls_get_addr(const TlsIndex* index) {
-  if (__builtin_expect((index->module & kPrivateTlsModule) == 0, 0)) return __tls_get_addr(const_cast<TlsIndex*>(index));
+  if (__builtin_expect((index->module & kPrivateTlsModule) == 0, 0)) {
+    return index->module == 0 ? reinterpret_cast<void*>(index->offset) : __tls_get_addr(const_cast<TlsIndex*>(index));
+  }
   const std::size_t module = index->module & ~kPrivateTlsModule;
   const ThreadTable* table = deploy_tls_table;
   if (__builtin_expect(table != nullptr && module < table->size, 1)) {
@@ -363,6 +376,8 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
   }
   return 0;
 }
+
+void tls_when_thread_ended(void (*function)(void*), void* argument) { own_table()->when_ended.emplace_back(function, argument); }
 
 void tls_drop_destructors(void* library) {
   Registry& r = registry();

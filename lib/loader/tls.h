@@ -39,7 +39,8 @@ std::uint64_t tls_add(const TlsImage& image, const StaticTls* block = nullptr);
 // Frees the module's blocks in all threads. No thread may use them any more.
 void tls_remove(std::uint64_t module);
 
-// What DTPMOD64/DTPOFF64 pairs and `__tls_get_addr` of private libraries resolve to.
+// What DTPMOD64/DTPOFF64 pairs and `__tls_get_addr` of private libraries resolve to. Module 0, which neither we nor glibc give out, stands for an
+// undefined weak symbol: its address is null.
 void* tls_get_addr(const TlsIndex* index);
 
 // TLS descriptors (R_X86_64_TLSDESC): the function and its argument for one (module, offset); `arena` owns the argument.
@@ -49,6 +50,7 @@ struct TlsDescriptor {
 };
 TlsDescriptor tls_descriptor_static(std::int64_t offset_from_thread_pointer);
 TlsDescriptor tls_descriptor_dynamic(const TlsIndex* stable_index);
+TlsDescriptor tls_descriptor_undefined(std::uint64_t addend);  // of a weak symbol: the address is null plus the addend
 
 // glibc's own module and offset for a TLS variable of a system library, given its address in this thread.
 Result<TlsIndex> tls_system_index(const void* address_in_this_thread);
@@ -60,6 +62,8 @@ std::string& tls_error_text();
 
 // C++ thread_local destructors of private code: run in reverse order when the thread ends, or dropped by tls_drop_destructors.
 int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
+// Calls `function(argument)` when the calling thread has run all its destructors, those of pthread keys included: no private code follows.
+void tls_when_thread_ended(void (*function)(void*), void* argument);
 // Runs the calling thread's destructors that `library` registered, and forgets those of all other threads.
 void tls_drop_destructors(void* library);
 

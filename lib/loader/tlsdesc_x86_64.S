@@ -16,6 +16,19 @@ deploy_tlsdesc_static:
     .cfi_endproc
     .size deploy_tlsdesc_static, . - deploy_tlsdesc_static
 
+// The argument is an address.
+    .globl deploy_tlsdesc_undefined
+    .hidden deploy_tlsdesc_undefined
+    .type deploy_tlsdesc_undefined, @function
+deploy_tlsdesc_undefined:
+    .cfi_startproc
+    endbr64
+    movq 8(%rax), %rax
+    subq %fs:0, %rax
+    ret
+    .cfi_endproc
+    .size deploy_tlsdesc_undefined, . - deploy_tlsdesc_undefined
+
 // The argument points to a TlsIndex. The fast path is tls_get_addr's; the slow one saves everything and calls it.
     .globl deploy_tlsdesc_dynamic
     .hidden deploy_tlsdesc_dynamic
