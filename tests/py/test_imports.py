@@ -1,6 +1,8 @@
 """Third-party packages, unchanged, in two interpreters of one process that has imported them itself."""
 
 import importlib.metadata
+import pathlib
+import subprocess
 import sys
 
 import numpy
@@ -152,6 +154,38 @@ def run(x):
 def test_each_interpreter_registers_a_custom_op_of_the_same_name(run):
     for result in run("custom_op", CUSTOM_OP, torch.zeros(2)):
         assert torch.equal(torch.from_dlpack(result), torch.ones(2))
+
+
+@pytest.fixture(scope="module")
+def op_library(tmp_path_factory):
+    """A shared library that registers an op with PyTorch, built against this environment's libtorch."""
+    library = tmp_path_factory.mktemp("native") / "libcounting_op.so"
+    root = pathlib.Path(torch.__file__).parent
+    source = pathlib.Path(__file__).parent / "native_fixtures" / "counting_op.cpp"
+    command = [
+        "g++",
+        "-std=c++20",
+        "-shared",
+        "-fPIC",
+        f"-I{root}/include",
+        f"-I{root}/include/torch/csrc/api/include",
+        str(source),
+    ]
+    subprocess.run([*command, "-o", str(library), f"-L{root}/lib", "-ltorch", "-ltorch_cpu", "-lc10"], check=True)
+    return library
+
+
+def test_torch_loads_an_op_library_once_in_each_interpreter(manager, op_library):
+    manager.register_module(
+        "use_op",
+        f"import torch\ntorch.ops.load_library({str(op_library)!r})\ndef run(x):\n    return torch.ops.deploy_loaded.count(x)\n",
+    )
+
+    def count(session):
+        run = session.global_("use_op", "run")
+        return [torch.from_dlpack(run(torch.zeros(1)).to_value()).item() for _ in range(3)]
+
+    assert in_each_interpreter(manager, count) == [[1, 2, 3]] * 2
 
 
 CTYPES = """
