@@ -213,6 +213,13 @@ def test_the_standard_librarys_extension_modules_work(run):
     assert run("use_stdlib", CTYPES) == [[3, 2, 42, "e3b0c442", b"x", "1.1"]] * 2
 
 
+def test_deploy_can_be_imported_after_everything_else():
+    """Libraries that are loaded late find little static TLS left, and libdeploy needs some."""
+    source = "import numpy, torch, transformers, tokenizers, yaml, regex\nimport deploy\nprint(len(deploy.InterpreterManager(2)))\n"
+    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "2\n", "")
+
+
 def test_the_host_is_untouched_by_what_the_interpreters_import(manager):
     manager.register_module("only_inside", "")
     with manager.acquire_session() as session:
