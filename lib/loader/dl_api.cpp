@@ -11,7 +11,7 @@
 //
 // A handle is either the address of a Library of the caller's namespace, the address of the namespace itself (dlopen(NULL): its global
 // scope, which stands for the main program), or a handle of the system's dlopen for a shared library. What is private is decided by the
-// same rule as for DT_NEEDED. A private library stays loaded until its namespace goes: dlclose counts, and does not unmap.
+// same rule as for DT_NEEDED. dlclose counts, and unloads what nothing uses any more (unload.cpp).
 
 namespace deploy::loader {
 
@@ -48,16 +48,12 @@ void* open(Library* caller, const char* path, int flags) {
   t_has_error = false;
   if (!path || !*path) return &space;
   const Visibility visibility = (flags & RTLD_GLOBAL) ? Visibility::kGlobal : Visibility::kLocal;
-  if (flags & RTLD_NOLOAD) {
-    const std::lock_guard guard(space.lock);
-    const char* slash = std::strrchr(path, '/');
-    if (Library* known = space.find_loaded(std::string_view(slash ? slash + 1 : path))) return space.load_known(known, visibility);
-    return ::dlopen(path, flags);
-  }
   bool is_system = false;
-  auto library = space.load_by_name(path, visibility, caller, is_system);
+  auto library = space.load_by_name(path, visibility, caller, (flags & RTLD_NOLOAD) != 0, is_system);
   if (is_system) return open_system(space, path, flags);
   if (!library) return set_error(library.failure().message);
+  if (!*library) return nullptr;  // RTLD_NOLOAD: absence is no error
+  if (flags & RTLD_NODELETE) (*library)->stays = true;
   return *library;
 }
 
@@ -152,15 +148,12 @@ int ns_dlclose(void* handle) {
   if (!caller) return ::dlclose(handle);
   NamespaceImpl& space = *caller->owner;
   if (handle == &space) return 0;
-  const std::lock_guard guard(space.lock);
   if (Library* library = as_library(space, handle)) {
-    if (library->references == 0) {
-      set_error(library->path + ": closed more often than opened");
-      return -1;
-    }
-    --library->references;
-    return 0;
+    const int error = space.close(library, caller);
+    if (error != 0) set_error(library->path + ": closed more often than opened");
+    return error;
   }
+  const std::lock_guard guard(space.lock);
   const auto held = std::find_if(space.system_handles.begin(), space.system_handles.end(), [&](const SystemLibrary& s) { return s.handle == handle; });
   if (held != space.system_handles.end()) space.system_handles.erase(held);
   space.system_symbols.clear();

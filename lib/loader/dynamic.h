@@ -17,6 +17,7 @@ struct DynamicTable {
   bool symbolic = false;                    // DT_SYMBOLIC or DF_SYMBOLIC
   bool text_relocations = false;            // DT_TEXTREL or DF_TEXTREL
   bool static_tls = false;                  // DF_STATIC_TLS
+  bool no_delete = false;                   // DF_1_NODELETE
   std::uint64_t symbols = 0, strings = 0, strings_size = 0;
   std::uint64_t gnu_hash = 0, sysv_hash = 0;
   std::uint64_t version_symbols = 0;  // DT_VERSYM

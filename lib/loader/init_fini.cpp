@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/loader/guarded_call.h"
 #include "lib/loader/namespace_impl.h"
 
 extern "C" void __cxa_finalize(void*);
@@ -10,7 +11,6 @@ namespace deploy::loader {
 
 namespace {
 
-using Initialiser = void (*)(int, char**, char**);
 using Finaliser = void (*)();
 
 // What glibc passes to initialisers; some run-time libraries (Rust's) read it.
@@ -31,51 +31,65 @@ std::vector<Function> functions(const Library& library, const AddressRange& rang
 }  // namespace
 
 // DT_INIT first, then DT_INIT_ARRAY in order (gABI chapter 5, "Initialization and Termination Functions").
-void NamespaceImpl::initialise(const std::vector<Library*>& order) {
+Result<void> NamespaceImpl::initialise(const std::vector<Library*>& order) {
   for (Library* library : order) {
-    library->initialised = true;
+    if (std::exchange(library->initialised, true)) continue;  // by an initialiser that loaded something else that needs it
     initialised.push_back(library);
-    if (library->dynamic.init != 0) reinterpret_cast<Initialiser>(library->address(library->dynamic.init))(1, g_arguments, environ);
-    for (Initialiser f : functions<Initialiser>(*library, library->dynamic.init_array)) f(1, g_arguments, environ);
+    library->initialising = true;
+    std::vector<Initialiser> list = functions<Initialiser>(*library, library->dynamic.init_array);
+    if (library->dynamic.init != 0) list.insert(list.begin(), reinterpret_cast<Initialiser>(library->address(library->dynamic.init)));
+    std::optional<std::string> thrown;
+    for (std::size_t i = 0; i < list.size() && !thrown; ++i) thrown = call_guarded(list[i], 1, g_arguments, environ);
+    library->initialising = false;
+    library->threw = thrown.has_value();
+    if (thrown) return Failure{ErrorCode::kLoader, library->path + ": an initialiser threw " + *thrown};
   }
+  return {};
 }
 
 int NamespaceImpl::at_exit(const ExitHandler& handler) {
-  const std::lock_guard guard(lock);
+  const std::lock_guard guard(handlers_lock);
   exit_handlers.push_back(handler);
   return 0;
 }
 
-// The handlers of one library (__cxa_finalize(dso), Itanium C++ ABI 3.3.6.3), or all of them for null; the newest first. One that
-// registers another is honoured.
-void NamespaceImpl::run_exit_handlers(void* dso) {
+void NamespaceImpl::run_exit_handlers(const std::function<bool(const ExitHandler&)>& matches) {
   while (true) {
     ExitHandler handler{};
     {
-      const std::lock_guard guard(lock);
-      const auto newest = std::find_if(exit_handlers.rbegin(), exit_handlers.rend(), [&](const ExitHandler& h) { return !dso || h.dso == dso; });
-      if (newest == exit_handlers.rend()) break;
+      const std::lock_guard guard(handlers_lock);
+      const auto newest = std::find_if(exit_handlers.rbegin(), exit_handlers.rend(), matches);
+      if (newest == exit_handlers.rend()) return;
       handler = *newest;
       exit_handlers.erase(std::next(newest).base());
     }
     handler.function(handler.argument);
   }
-  if (dso) ::__cxa_finalize(dso);  // glibc holds the library's pthread_atfork handlers under the same key
 }
 
-// In the reverse order of initialisation: exit handlers and DT_FINI_ARRAY backwards, then DT_FINI. The handlers of all libraries run first
-// and interleaved, as at the end of a process.
+// DT_FINI_ARRAY backwards, then DT_FINI, unless its initialisers did not get through; and what is left of its exit handlers.
+void NamespaceImpl::finalise(Library& library) {
+  if (!library.threw) {
+    auto list = functions<Finaliser>(library, library.dynamic.fini_array);
+    for (auto f = list.rbegin(); f != list.rend(); ++f) (*f)();
+    if (library.dynamic.fini != 0) reinterpret_cast<Finaliser>(library.address(library.dynamic.fini))();
+  }
+  run_exit_handlers([&](const ExitHandler& h) { return h.library == &library; });
+  if (library.fork_handlers) ::__cxa_finalize(library.fork_handlers);
+  tls_drop_destructors(&library);
+}
+
+// The handlers of all libraries run first and interleaved, as at the end of a process; then each library in the reverse order of
+// initialisation.
 void NamespaceImpl::finalise() {
-  run_exit_handlers(nullptr);
+  const auto all = [](const ExitHandler&) { return true; };
+  run_exit_handlers(all);
   while (!initialised.empty()) {
     Library* library = initialised.back();
     initialised.pop_back();
-    auto list = functions<Finaliser>(*library, library->dynamic.fini_array);
-    for (auto f = list.rbegin(); f != list.rend(); ++f) (*f)();
-    if (library->dynamic.fini != 0) reinterpret_cast<Finaliser>(library->address(library->dynamic.fini))();
-    tls_drop_destructors(library);
+    finalise(*library);
   }
-  run_exit_handlers(nullptr);
+  run_exit_handlers(all);
 }
 
 }  // namespace deploy::loader

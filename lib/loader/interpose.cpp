@@ -28,18 +28,25 @@ namespace {
 
 extern "C" int __cxa_atexit(void (*)(void*), void*, void*);
 extern "C" void __cxa_finalize(void*);
+extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void*);
 
 int ns_cxa_atexit(void (*function)(void*), void* argument, void* dso) {
   Library* library = library_at(dso);
   if (!library) library = DEPLOY_CALLER;
   if (!library) return ::deploy::loader::__cxa_atexit(function, argument, dso);
-  return library->owner->at_exit({function, argument, dso});
+  return library->owner->at_exit({function, argument, dso, library});
 }
 
 void ns_cxa_finalize(void* dso) {
   Library* library = dso ? library_at(dso) : DEPLOY_CALLER;
   if (!library) return ::deploy::loader::__cxa_finalize(dso);
-  library->owner->run_exit_handlers(dso);
+  library->owner->run_exit_handlers([dso](const ExitHandler& h) { return !dso || h.dso == dso; });
+}
+
+// glibc keeps the handlers; it must be told when they go.
+int ns_register_atfork(void (*prepare)(), void (*parent)(), void (*child)(), void* dso) {
+  if (Library* library = library_at(dso)) library->fork_handlers = dso;
+  return ::deploy::loader::__register_atfork(prepare, parent, child, dso);
 }
 
 int ns_cxa_thread_atexit(void (*destructor)(void*), void* object, void* dso) {
@@ -59,7 +66,8 @@ int ns_pthread_key_create(pthread_key_t* key, void (*destructor)(void*)) {
   const int error = ::pthread_key_create(key, destructor);
   if (error == 0 && caller) {
     const std::lock_guard guard(caller->owner->threads_lock);
-    caller->owner->keys.insert(*key);
+    Library* destroyer = library_at(reinterpret_cast<const void*>(destructor));
+    caller->owner->keys[*key] = destroyer ? destroyer : caller;
   }
   return error;
 }
@@ -97,7 +105,8 @@ int ns_dl_iterate_phdr(int (*callback)(dl_phdr_info*, std::size_t, void*), void*
         info.dlpi_name = library->path.c_str();
         info.dlpi_phdr = library->image.program_headers.data();
         info.dlpi_phnum = static_cast<ElfW(Half)>(library->image.program_headers.size());
-        info.dlpi_adds = caller->owner->libraries.size();
+        info.dlpi_adds = caller->owner->added_count;
+        info.dlpi_subs = caller->owner->removed_count;
         info.dlpi_tls_modid = library->tls_module;
         list.push_back(info);
       }
@@ -119,6 +128,7 @@ void* find_interposed(std::string_view name) {
     add("__cxa_atexit", ns_cxa_atexit);
     add("__cxa_finalize", ns_cxa_finalize);
     add("__cxa_thread_atexit_impl", ns_cxa_thread_atexit);
+    add("__register_atfork", ns_register_atfork);
     add("pthread_create", ns_pthread_create);
     add("pthread_key_create", ns_pthread_key_create);
     add("__pthread_key_create", ns_pthread_key_create);

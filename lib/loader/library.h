@@ -46,13 +46,22 @@ struct Library {
   bool global = false;
   unsigned references = 0;                  // dlopen minus dlclose
 
+  // unload.cpp
+  bool stays = false;                       // DF_1_NODELETE or RTLD_NODELETE
+  bool withdrawn = false;                   // being unloaded, or kept only because it cannot be: nobody finds it any more
+  std::uint64_t loaded_at = 0;              // in the namespace's count of loads
+  std::uint64_t global_since = 0;           // in the same count
+
   // tls.cpp
   std::uint64_t tls_module = 0;
   std::optional<StaticTls> static_tls;
   std::vector<std::unique_ptr<TlsIndex>> descriptor_arguments;
 
   // init_fini.cpp
-  bool initialised = false;
+  bool initialised = false;                 // or begun
+  bool initialising = false;
+  bool threw = false;                       // one of its initialisers: it is not finalised
+  void* fork_handlers = nullptr;            // the __dso_handle it gave to pthread_atfork
 
   link_map link{};  // for dladdr1, dlinfo, _dl_find_object and debuggers
 

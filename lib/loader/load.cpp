@@ -12,7 +12,7 @@
 //   1. map       the requested file and, breadth-first, every private library that it needs; system libraries are opened on the way
 //   2. relocate  all of them; then the deferred relocations, whose resolver functions call through relocated code
 //   3. publish   scopes, address index, debugger
-//   4. run       initialisers, dependencies first
+//   4. run       initialisers, dependencies first; one that throws takes the load back, with finalisers for what was initialised
 //
 // Relocating all before running any is required, not neat: an initialiser may call a C++ template function that another
 // library of the same load interposes. A failure in 1 or 2 undoes everything; nothing of the load was visible.
@@ -25,9 +25,21 @@ constexpr std::size_t kMaxLibrariesPerLoad = 4096;
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
+// The file of a library that the host has loaded under a name that the search does not find. It may be one that this namespace must have for
+// itself, so the name is never simply handed to the system's loader.
+std::optional<std::string> file_of_host_library(const std::string& name) {
+  void* handle = ::dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  if (!handle) return std::nullopt;
+  link_map* map = nullptr;
+  std::optional<std::string> path;
+  if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map && map->l_name && map->l_name[0] == '/') path = map->l_name;
+  ::dlclose(handle);
+  return path;
+}
+
 class Load {
  public:
-  Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) {}
+  Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) { ++space_.load_count; }
   ~Load() {
     if (!committed_) undo();
   }
@@ -42,8 +54,35 @@ class Load {
     if (auto done = relocate_all(); !done) return std::move(done.failure()).within(path);
     committed_ = true;
     publish();
-    space_.initialise(initialisation_order(*root));
-    return *root;
+    return root;
+  }
+
+  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered.
+  std::vector<Library*> initialisation_order() const {
+    std::vector<Library*> order;
+    std::set<Library*> visited;
+    const auto visit = [&](auto&& self, Library* library) -> void {
+      if (library->initialised || !visited.insert(library).second) return;
+      for (Library* needed : library->needed) self(self, needed);
+      order.push_back(library);
+    };
+    visit(visit, added_.front());
+    return order;
+  }
+
+  // Takes a published load back, whose initialisers did not get through: its own libraries are not found any more, and what nothing else
+  // uses by now goes.
+  void take_back() {
+    {
+      const std::lock_guard guard(space_.lock);
+      added_.front()->references = 0;
+      forget_global();
+    }
+    space_.unload_unused(nullptr);
+    const std::lock_guard guard(space_.lock);
+    for (const auto& library : space_.libraries) {
+      if (library->threw || (std::find(added_.begin(), added_.end(), library.get()) != added_.end() && !library->initialised)) library->withdrawn = true;
+    }
   }
 
  private:
@@ -55,6 +94,8 @@ class Load {
     library->path = path;
     library->identity = file.identity;
     library->loaded_by = loaded_by;
+    library->loaded_at = space_.load_count;
+    library->stays = file.dynamic.no_delete;
     library->names = {std::string(file_name(path))};
     if (!file.dynamic.soname.empty()) library->names.push_back(file.dynamic.soname);
     auto mapping = MappedImage::map(file.image, file.fd, file.offset, file.dynamic.text_relocations);
@@ -95,7 +136,8 @@ class Load {
       library.needed.push_back(*dependency);
       return {};
     }
-    const auto found = find_library(name, search);
+    auto found = find_library(name, search);
+    if (!found) found = file_of_host_library(name);
     if (!found) return open_system(library, name, name);  // the system's loader may know more (LD_PRELOAD, its own namespaces), and its error is exact
     auto file = LibraryFile::open(*found);
     if (!file) return file.failure();
@@ -174,9 +216,16 @@ class Load {
 
   void make_global(const std::vector<Library*>& order) {
     for (Library* library : order) {
-      if (std::exchange(library->global, true)) continue;
-      space_.global_scope.push_back(library);
+      if (library->global) continue;
+      space_.make_global(library);
       made_global_.push_back(library);
+    }
+  }
+
+  void forget_global() {
+    for (Library* library : made_global_) {
+      library->global = false;
+      std::erase(space_.global_scope, library);
     }
   }
 
@@ -237,29 +286,16 @@ class Load {
       index_add({library->mapping.start(), library->mapping.end(), header ? library->address(header->vaddr) : 0, library});
       if (library->static_tls) space_.static_tls_version.fetch_add(1, std::memory_order_release);
     }
+    space_.added_count += added_.size();
     debugger_added(added_);
     space_.enter_thread();
   }
 
-  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered.
-  std::vector<Library*> initialisation_order(Library* root) const {
-    std::vector<Library*> order;
-    std::set<Library*> visited;
-    const auto visit = [&](auto&& self, Library* library) -> void {
-      if (library->initialised || !visited.insert(library).second) return;
-      for (Library* needed : library->needed) self(self, needed);
-      order.push_back(library);
-    };
-    visit(visit, root);
-    return order;
-  }
-
   void undo() {
-    for (Library* library : made_global_) std::erase(space_.global_scope, library);
+    forget_global();
     for (auto it = added_.rbegin(); it != added_.rend(); ++it) {
       Library* library = *it;
-      if (library->tls_module != 0) tls_remove(library->tls_module);
-      if (library->static_tls) tls_static_release(*library->static_tls);
+      space_.release_tls(*library);
       for (const SystemLibrary& system : library->system) ::dlclose(system.handle);
       std::erase_if(space_.unique_symbols, [&](const auto& entry) { return entry.second.library == library; });
       std::erase_if(space_.libraries, [&](const auto& owned) { return owned.get() == library; });
@@ -278,13 +314,14 @@ class Load {
 
 Library* NamespaceImpl::find_loaded(const FileIdentity& identity) const {
   for (const auto& library : libraries) {
-    if (library->identity == identity) return library.get();
+    if (library->identity == identity && !library->withdrawn) return library.get();
   }
   return nullptr;
 }
 
 Library* NamespaceImpl::find_loaded(std::string_view name) const {
   for (const auto& library : libraries) {
+    if (library->withdrawn) continue;
     if (std::find(library->names.begin(), library->names.end(), name) != library->names.end()) return library.get();
   }
   return nullptr;
@@ -293,28 +330,46 @@ Library* NamespaceImpl::find_loaded(std::string_view name) const {
 Library* NamespaceImpl::load_known(Library* library, Visibility visibility) {
   ++library->references;
   if (visibility == Visibility::kGlobal) {
-    for (Library* each : library->local_scope) {
-      if (!std::exchange(each->global, true)) global_scope.push_back(each);
-    }
+    for (Library* each : library->local_scope) make_global(each);
   }
   return library;
 }
 
+void NamespaceImpl::make_global(Library* library) {
+  if (std::exchange(library->global, true)) return;
+  library->global_since = load_count;
+  global_scope.push_back(library);
+}
+
 Result<Library*> NamespaceImpl::load(const std::string& path, Visibility visibility, Library* caller) {
-  const std::lock_guard guard(lock);
+  const std::lock_guard one(loading);
+  std::unique_lock guard(lock);
   auto embedded = options.embedded ? options.embedded(path) : std::nullopt;
   auto file = embedded ? LibraryFile::open(*embedded) : LibraryFile::open(path);
   if (!file) return embedded ? std::move(file.failure()).within(path) : std::move(file.failure());
   if (Library* known = find_loaded(file->identity)) return load_known(known, visibility);
-  auto loaded = Load(*this, visibility).run(path, std::move(*file), caller);
-  if (loaded) ++(*loaded)->references;
+  Load transaction(*this, visibility);
+  auto loaded = transaction.run(path, std::move(*file), caller);
+  if (!loaded) return loaded;
+  ++(*loaded)->references;
+  guard.unlock();
+  if (auto done = initialise(transaction.initialisation_order()); !done) {
+    transaction.take_back();
+    return std::move(done.failure());
+  }
   return loaded;
 }
 
-Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility visibility, Library* caller, bool& is_system) {
-  const std::lock_guard guard(lock);
+Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility visibility, Library* caller, bool only_loaded, bool& is_system) {
+  const std::lock_guard one(loading);
+  std::unique_lock guard(lock);
   is_system = false;
-  if (options.embedded && options.embedded(name)) return load(name, visibility, caller);
+  if (const auto embedded = options.embedded ? options.embedded(name) : std::nullopt) {
+    auto file = LibraryFile::open(*embedded);
+    Library* known = file ? find_loaded(file->identity) : nullptr;
+    guard.unlock();
+    return only_loaded && !known ? nullptr : load(name, visibility, caller);
+  }
   if (name.find('/') == std::string::npos) {
     if (Library* known = find_loaded(name)) return load_known(known, visibility);
     if (classifier.is_shared_name(name)) {
@@ -324,7 +379,8 @@ Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility
   }
   SearchPath search;
   if (caller) search = search_path_of(caller->dynamic, caller->path, {});
-  const auto found = find_library(name, search);
+  auto found = find_library(name, search);
+  if (!found) found = file_of_host_library(name);
   if (!found) {
     is_system = true;  // its dlopen gives the exact error
     return nullptr;
@@ -336,6 +392,8 @@ Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility
     is_system = true;
     return nullptr;
   }
+  if (only_loaded) return nullptr;
+  guard.unlock();
   return load(*found, visibility, caller);
 }
 

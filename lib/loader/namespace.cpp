@@ -2,9 +2,7 @@
 
 #include <dlfcn.h>
 
-#include "lib/loader/debugger.h"
 #include "lib/loader/namespace_impl.h"
-#include "lib/loader/object_index.h"
 
 namespace deploy::loader {
 
@@ -21,25 +19,12 @@ NamespaceImpl::NamespaceImpl(NamespaceOptions o) : options(std::move(o)), classi
 
 NamespaceImpl::~NamespaceImpl() = default;
 
-// Unpublishes first: the unwinder and dladdr must not see what is about to go.
 void NamespaceImpl::unmap_all() {
   std::vector<Library*> all;
   for (const auto& library : libraries) all.push_back(library.get());
-  debugger_removed(all);
-  for (pthread_key_t key : keys) ::pthread_key_delete(key);
-  keys.clear();
-  for (Library* library : all) {
-    index_remove(library->mapping.start());
-    if (library->tls_module != 0) tls_remove(library->tls_module);
-    if (library->static_tls) tls_static_release(*library->static_tls);
-  }
-  std::vector<SystemLibrary> handles = std::move(system_handles);
-  for (const auto& library : libraries) handles.insert(handles.end(), library->system.begin(), library->system.end());
-  global_scope.clear();
-  unique_symbols.clear();
-  system_symbols.clear();
-  libraries.clear();
-  for (const SystemLibrary& system : handles) ::dlclose(system.handle);
+  remove(all);
+  delete_keys([](const Library*) { return true; });
+  for (const SystemLibrary& system : std::exchange(system_handles, {})) ::dlclose(system.handle);
 }
 
 Result<std::unique_ptr<Namespace>> Namespace::create(NamespaceOptions options) {
@@ -73,7 +58,7 @@ std::size_t Namespace::live_threads() const {
 }
 
 Result<void> Namespace::unload() {
-  const std::lock_guard guard(impl_->lock);
+  const std::lock_guard one(impl_->loading);
   if (auto none = impl_->check_no_threads(); !none) return none;
   impl_->finalise();
   if (auto none = impl_->check_no_threads(); !none) return none;

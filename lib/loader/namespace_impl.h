@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -27,11 +28,15 @@ struct Definition {
 struct ExitHandler {
   void (*function)(void*);
   void* argument;
-  void* dso;  // the registering library's __dso_handle
+  void* dso;         // the registering library's __dso_handle
+  Library* library;  // that library
 };
 
-// The state behind Namespace. One recursive lock guards it: an initialiser may load, and a load runs initialisers. The
-// members of one concern are implemented in one file, named beside them.
+// The state behind Namespace. The members of one concern are implemented in one file, named beside them.
+//
+// Two recursive locks, as glibc has them. `loading` makes loads and unloads one after another, with the initialisers and finalisers they run, which
+// may load more. `lock` guards the tables, is taken after it and never held while an initialiser or finaliser runs: one may wait for a
+// thread that looks up a symbol, throws or starts threads.
 class NamespaceImpl {
  public:
   explicit NamespaceImpl(NamespaceOptions options);
@@ -39,9 +44,11 @@ class NamespaceImpl {
 
   // load.cpp
   Result<Library*> load(const std::string& path, Visibility visibility, Library* caller);
-  // What dlopen means by a name without a slash: a library of this namespace, a private file, or nothing (then it is the system's).
-  Result<Library*> load_by_name(const std::string& name, Visibility visibility, Library* caller, bool& is_system);
+  // What dlopen means by a name: a library of this namespace, a private file, or nothing (then it is the system's). With
+  // `only_loaded` (RTLD_NOLOAD) a private file that is not loaded is null too.
+  Result<Library*> load_by_name(const std::string& name, Visibility visibility, Library* caller, bool only_loaded, bool& is_system);
   Library* load_known(Library* library, Visibility visibility);  // counts up; widens its visibility
+  void make_global(Library* library);
   Library* find_loaded(const FileIdentity& identity) const;
   Library* find_loaded(std::string_view name) const;
 
@@ -59,32 +66,46 @@ class NamespaceImpl {
   void* find_system(const Library* from, std::string_view name, const VersionNeed& version);
 
   // init_fini.cpp
-  void initialise(const std::vector<Library*>& libraries);
+  Result<void> initialise(const std::vector<Library*>& libraries);
   void finalise();
+  void finalise(Library& library);
   int at_exit(const ExitHandler& handler);
-  void run_exit_handlers(void* dso);
+  // The newest first; all those that `matches` accepts, also ones registered on the way.
+  void run_exit_handlers(const std::function<bool(const ExitHandler&)>& matches);
+
+  // unload.cpp
+  int close(Library* library, const Library* caller);  // dlclose; -1: it was closed more often than opened
+  void unload_unused(const Library* caller);           // under `loading`
+  std::vector<Library*> unused(const Library* caller);
+  void remove(const std::vector<Library*>& libraries);
+  void release_tls(Library& library);
 
   // threads.cpp
   int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument, Library* starter);
   void thread_ended(pthread_t thread);
   void enter_thread();
   Result<void> check_no_threads();
+  void delete_keys(const std::function<bool(const Library*)>& of);
 
   void unmap_all();
 
   const NamespaceOptions options;
+  std::recursive_mutex loading;
   std::recursive_mutex lock;
   Classifier classifier;
   std::vector<std::unique_ptr<Library>> libraries;  // in load order
   std::vector<Library*> global_scope;
   std::unordered_map<std::string_view, Definition> unique_symbols;     // STB_GNU_UNIQUE, by name
   std::unordered_map<std::string, void*> system_symbols;               // "name@version", what find_system said
-  std::vector<Library*> initialised;                                   // in order
-  std::vector<ExitHandler> exit_handlers;
+  std::vector<Library*> initialised;                                   // in order; guarded by loading
+  std::mutex handlers_lock;                                            // never held while foreign code runs
+  std::vector<ExitHandler> exit_handlers;                              // guarded by handlers_lock
   std::vector<SystemLibrary> system_handles;                           // opened by private code through dlopen
-  std::set<pthread_key_t> keys;                                        // pthread keys that private code made
+  std::map<pthread_key_t, Library*> keys;                              // guarded by threads_lock: pthread keys, and whose destructor each has
   mutable std::mutex threads_lock;                                     // never held while foreign code runs
-  std::map<pthread_t, std::string> threads;                            // guarded by threads_lock: running threads, and the library that started each
+  std::map<pthread_t, Library*> threads;                               // guarded by threads_lock: running threads, and the library that started each
+  std::uint64_t load_count = 0;                                        // loads so far
+  std::uint64_t added_count = 0, removed_count = 0;                    // libraries ever, for dl_iterate_phdr
   std::atomic<std::uint64_t> static_tls_version{0};                    // counts libraries with initial-exec TLS
   const std::uint64_t serial;                                          // unique in the process
 };

@@ -41,7 +41,7 @@ int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attribu
   const int error = ::pthread_create(thread, attributes, run, start.get());
   if (error == 0) {
     start.release();
-    threads[*thread] = starter ? starter->path : options.name;
+    threads[*thread] = starter;
   }
   return error;
 }
@@ -65,11 +65,20 @@ void NamespaceImpl::enter_thread() {
   seen = {serial, version};
 }
 
+void NamespaceImpl::delete_keys(const std::function<bool(const Library*)>& of) {
+  const std::lock_guard guard(threads_lock);
+  for (auto key = keys.begin(); key != keys.end();) {
+    if (of(key->second)) ::pthread_key_delete(key->first);
+    key = of(key->second) ? keys.erase(key) : std::next(key);
+  }
+}
+
 Result<void> NamespaceImpl::check_no_threads() {
   const std::lock_guard guard(threads_lock);
   if (threads.empty()) return {};
+  const Library* starter = threads.begin()->second;
   return Failure{ErrorCode::kLoader, options.name + " cannot be unloaded: " + std::to_string(threads.size()) + " thread(s) run, one of them started by " +
-                                         threads.begin()->second};
+                                         (starter ? starter->path : options.name)};
 }
 
 }  // namespace deploy::loader

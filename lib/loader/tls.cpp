@@ -394,4 +394,13 @@ void tls_drop_destructors(void* library) {
   for (const ExitDestructor& d : own) d.destructor(d.object);
 }
 
+bool tls_has_destructors(const void* library) {
+  Registry& r = registry();
+  const std::lock_guard lock(r.lock);
+  for (const ThreadTable* t = r.threads; t; t = t->next) {
+    if (std::any_of(t->destructors.begin(), t->destructors.end(), [&](const ExitDestructor& d) { return d.library == library; })) return true;
+  }
+  return false;
+}
+
 }  // namespace deploy::loader

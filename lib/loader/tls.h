@@ -66,5 +66,7 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
 void tls_when_thread_ended(void (*function)(void*), void* argument);
 // Runs the calling thread's destructors that `library` registered, and forgets those of all other threads.
 void tls_drop_destructors(void* library);
+// Whether any thread has destructors that `library` registered.
+bool tls_has_destructors(const void* library);
 
 }  // namespace deploy::loader

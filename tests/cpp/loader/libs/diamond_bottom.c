@@ -1,0 +1,2 @@
+#include "fixture.h"
+FIXTURE int shared_count = 0;

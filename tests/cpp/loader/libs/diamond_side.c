@@ -1,0 +1,3 @@
+#include "fixture.h"
+extern int shared_count;
+FIXTURE int SIDE(void) { return ++shared_count; }

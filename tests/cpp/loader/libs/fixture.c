@@ -1,0 +1,6 @@
+#include "fixture.h"
+
+FIXTURE int fixture_writes(void) {
+  static int count = 0;
+  return ++count;
+}

@@ -1,0 +1,2 @@
+#include "fixture.h"
+FIXTURE int wrapped(int n) { return n + 1; }

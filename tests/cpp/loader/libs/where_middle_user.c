@@ -1,0 +1,3 @@
+#include "fixture.h"
+int middle(void);
+FIXTURE int found(void) { return middle(); }

@@ -1,0 +1,3 @@
+#include "fixture.h"
+int where(void);
+FIXTURE int found(void) { return where(); }
