@@ -83,6 +83,10 @@ typedef struct deploy_host {
   uint32_t abi_version;
   uint32_t size;  // sizeof(deploy_host)
   void* context;
+  // Memory for Python's small objects, in large pieces. Python ends with objects that it never frees; the host frees what is left when
+  // the interpreter is gone. Any thread; null where there is no memory. Both null: Python asks the system itself.
+  void* (*allocate_arena)(void* context, size_t size);
+  void (*free_arena)(void* context, void* arena, size_t size);
 } deploy_host;
 
 typedef struct deploy_guest {

@@ -108,7 +108,13 @@ Result<void> InterpreterCore::load_guest() {
   if (!library) return library.failure();
   auto entry = namespace_->symbol(*library, "deploy_guest_entry");
   if (!entry) return entry.failure();
-  host_ = {DEPLOY_ABI_VERSION, sizeof(deploy_host), this};
+  host_ = {
+      .abi_version = DEPLOY_ABI_VERSION,
+      .size = sizeof(deploy_host),
+      .context = &arenas_,
+      .allocate_arena = [](void* arenas, std::size_t size) { return static_cast<Arenas*>(arenas)->allocate(size); },
+      .free_arena = [](void* arenas, void* arena, std::size_t size) { static_cast<Arenas*>(arenas)->free(arena, size); },
+  };
   const deploy_guest* guest = reinterpret_cast<deploy_guest_entry_fn>(*entry)(&host_);
   if (!guest || guest->abi_version != DEPLOY_ABI_VERSION || guest->size != sizeof(deploy_guest)) {
     return Failure{ErrorCode::kInternal, "the embedded image and libdeploy were built from different versions of abi.h"};
@@ -170,6 +176,8 @@ void InterpreterCore::stop() {
     guest_->shutdown(&error);
   }
   releases_->close();
+  // Code that cannot be unloaded, since threads of it still run, keeps its objects.
+  if (namespace_ && !namespace_->unload()) arenas_.give_up();
   namespace_.reset();
 }
 

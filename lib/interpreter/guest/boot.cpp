@@ -91,6 +91,12 @@ int fail(deploy_error* error, ErrorCode code, const char* what, const char* why)
 
 }  // namespace
 
+void use_host_memory(const deploy_host& host) {
+  if (!host.allocate_arena || !host.free_arena) return;
+  PyObjectArenaAllocator allocator = {host.context, host.allocate_arena, host.free_arena};
+  PyObject_SetArenaAllocator(&allocator);
+}
+
 int boot(const deploy_boot* boot, deploy_error* error) {
   if (const char* problem = install_stdlib(view(boot->stdlib))) {
     return fail(error, ErrorCode::kInternal, "the image's archive of the standard library", problem);

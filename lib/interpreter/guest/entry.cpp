@@ -32,5 +32,6 @@ constexpr deploy_guest kTable = {
 // The one symbol that the host asks for. Null where the host speaks another version of the border.
 extern "C" __attribute__((visibility("default"))) const deploy_guest* deploy_guest_entry(const deploy_host* host) {
   if (host == nullptr || host->abi_version != DEPLOY_ABI_VERSION || host->size < sizeof(deploy_host)) return nullptr;
+  deploy::guest::use_host_memory(*host);
   return &deploy::guest::kTable;
 }

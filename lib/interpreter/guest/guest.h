@@ -68,6 +68,9 @@ void drop();
 const char* install_stdlib(std::string_view archive);
 bool run_startup(const deploy_boot& boot);
 
+// boot.cpp: before boot.
+void use_host_memory(const deploy_host& host);
+
 // The functions of the table, in its order.
 int boot(const deploy_boot* boot, deploy_error* error);                           // boot.cpp
 int shutdown(deploy_error* error);                                                // boot.cpp

@@ -185,5 +185,15 @@ TEST_F(LifetimeTest, ShortLivedThreadsLeaveNothingBehind) {
   EXPECT_LT(after, before + 2000) << "a thread state takes about 1 kB";
 }
 
+TEST(Lifetime, EndedInterpretersGiveTheirMemoryBack) {
+  const auto create_and_end = [](int count) {
+    for (int i = 0; i < count; ++i) Interpreter().acquire_session().import_module("asyncio");
+  };
+  create_and_end(3);
+  const std::size_t before = resident_kilobytes();
+  create_and_end(20);
+  EXPECT_LT(resident_kilobytes(), before + 20 * 1000) << "a bare interpreter with asyncio takes about 8 MB";
+}
+
 }  // namespace
 }  // namespace deploy
