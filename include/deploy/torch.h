@@ -1,13 +1,15 @@
 #pragma once
 
-// The bridge to libtorch, for hosts that link it: header-only, so that libdeploy itself depends on no libtorch (D2). Needs PyTorch 2.9 or later.
+// The bridge to libtorch, for hosts that link it: header-only, so that libdeploy itself depends on no libtorch (D2). Needs
+// PyTorch 2.9 or later.
 //
 //   deploy::Value y = model(deploy::from_tensor(x));
 //   at::Tensor t = deploy::to_tensor(y);
 //
-// Tensors share memory in both directions, whatever their device and strides; the memory lives until the last of both sides is gone. What is
-// not memory does not cross: an at::Tensor that requires grad crosses as its detached data (writes on the other side are seen, gradients do
-// not flow), and what comes back never requires grad. All functions are thread-safe, and throw deploy::Error.
+// Tensors share memory in both directions, whatever their device and strides; the memory lives until the last of both sides is
+// gone. What is not memory does not cross: an at::Tensor that requires grad crosses as its detached data (writes on the other side
+// are seen, gradients do not flow), and what comes back never requires grad. All functions are thread-safe, and throw
+// deploy::Error.
 
 #include <ATen/ATen.h>
 #include <ATen/DLConvertor.h>
@@ -26,21 +28,24 @@
 
 namespace deploy {
 
-// An at::Tensor as a Value of kind Tensor, over the same memory; an undefined one is None. A lazy conjugate or negation is computed first, into a
-// copy. Throws kInvalidArgument for what is no strided memory (sparse, quantized, meta), and for element types that DLPack does not have.
+// An at::Tensor as a Value of kind Tensor, over the same memory; an undefined one is None. A lazy conjugate or negation is computed
+// first, into a copy. Throws kInvalidArgument for what is no strided memory (sparse, quantized, meta), and for element types that
+// DLPack does not have.
 inline Value from_tensor(const at::Tensor& tensor);
 
 // An at::Tensor over the same memory. Throws kInvalidArgument for an empty handle, a value that is no tensor, and element types or
-// devices that this libtorch does not have. PyTorch has no read-only tensors: do not write to one made from a tensor that is read_only().
+// devices that this libtorch does not have. PyTorch has no read-only tensors: do not write to one made from a tensor that is
+// read_only().
 inline at::Tensor to_tensor(const Tensor& tensor);
 inline at::Tensor to_tensor(const Value& value);
 
-// None, bool, int, double, complex, str, Tensor; lists, tuples and dicts of these. Throws kNotAValue, naming the tag, for anything else.
+// None, bool, int, double, complex, str, Tensor; lists, tuples and dicts of these. Throws kNotAValue, naming the tag, for anything
+// else.
 inline Value from_ivalue(const c10::IValue& value);
 
-// The reverse, typed as TorchScript wants it: a list whose items are all tensors (int, float, bool, str) is a List[Tensor] (List[int] ...), any
-// other a List[Any]; a dict's keys and values likewise, with keys of one type: str, int, float or bool. Throws kInvalidArgument for
-// bytes, Objects and other dict keys, which TorchScript does not have.
+// The reverse, typed as TorchScript wants it: a list whose items are all tensors (int, float, bool, str) is a List[Tensor]
+// (List[int] ...), any other a List[Any]; a dict's keys and values likewise, with keys of one type: str, int, float or bool. Throws
+// kInvalidArgument for bytes, Objects and other dict keys, which TorchScript does not have.
 inline c10::IValue to_ivalue(const Value& value);
 
 namespace detail {
@@ -57,12 +62,18 @@ inline c10::TypePtr common_type(const std::vector<const Value*>& items) {
     if (item->kind() != items[0]->kind()) return c10::AnyType::get();
   }
   switch (items[0]->kind()) {
-    case Value::Kind::kTensor: return c10::TensorType::get();
-    case Value::Kind::kInt: return c10::IntType::get();
-    case Value::Kind::kFloat: return c10::FloatType::get();
-    case Value::Kind::kBool: return c10::BoolType::get();
-    case Value::Kind::kStr: return c10::StringType::get();
-    default: return c10::AnyType::get();
+    case Value::Kind::kTensor:
+      return c10::TensorType::get();
+    case Value::Kind::kInt:
+      return c10::IntType::get();
+    case Value::Kind::kFloat:
+      return c10::FloatType::get();
+    case Value::Kind::kBool:
+      return c10::BoolType::get();
+    case Value::Kind::kStr:
+      return c10::StringType::get();
+    default:
+      return c10::AnyType::get();
   }
 }
 
@@ -90,7 +101,8 @@ inline c10::IValue to_dict(const Value& value) {
   }
   c10::TypePtr key_type = keys.empty() ? c10::TypePtr(c10::StringType::get()) : common_type(keys);
   if (key_type->kind() == c10::TypeKind::AnyType || key_type->kind() == c10::TypeKind::TensorType) {
-    throw Error(ErrorCode::kInvalidArgument, "a dict for TorchScript needs keys of one type (str, int, float or bool); found " + value.repr());
+    throw Error(ErrorCode::kInvalidArgument,
+                "a dict for TorchScript needs keys of one type (str, int, float or bool); found " + value.repr());
   }
   c10::impl::GenericDict dict(key_type, common_type(values));
   for (std::size_t i = 0; i < keys.size(); ++i) dict.insert(to_ivalue(*keys[i]), to_ivalue(*values[i]));
@@ -102,7 +114,10 @@ inline c10::IValue to_dict(const Value& value) {
 inline Value from_tensor(const at::Tensor& tensor) {
   if (!tensor.defined()) return Value();
   if (tensor.layout() != at::kStrided || tensor.is_quantized() || tensor.is_meta()) {
-    throw Error(ErrorCode::kInvalidArgument, "an at::Tensor that is " + std::string(tensor.is_quantized() ? "quantized" : tensor.is_meta() ? "meta" : "sparse") +
+    throw Error(ErrorCode::kInvalidArgument, "an at::Tensor that is " +
+                                                 std::string(tensor.is_quantized() ? "quantized"
+                                                             : tensor.is_meta()    ? "meta"
+                                                                                   : "sparse") +
                                                  " has no strided memory to share; convert it first");
   }
   DLManagedTensorVersioned* managed = nullptr;
@@ -161,18 +176,29 @@ inline Value from_ivalue(const c10::IValue& value) {
 
 inline c10::IValue to_ivalue(const Value& value) {
   switch (value.kind()) {
-    case Value::Kind::kNone: return c10::IValue();
-    case Value::Kind::kBool: return value.as_bool();
-    case Value::Kind::kInt: return value.as_int();
-    case Value::Kind::kFloat: return value.as_float();
-    case Value::Kind::kComplex: return c10::complex<double>(value.as_complex().real(), value.as_complex().imag());
-    case Value::Kind::kStr: return value.as_str();
-    case Value::Kind::kList: return detail::to_list(value);
-    case Value::Kind::kTuple: return detail::to_tuple(value);
-    case Value::Kind::kDict: return detail::to_dict(value);
-    case Value::Kind::kTensor: return to_tensor(value);
+    case Value::Kind::kNone:
+      return c10::IValue();
+    case Value::Kind::kBool:
+      return value.as_bool();
+    case Value::Kind::kInt:
+      return value.as_int();
+    case Value::Kind::kFloat:
+      return value.as_float();
+    case Value::Kind::kComplex:
+      return c10::complex<double>(value.as_complex().real(), value.as_complex().imag());
+    case Value::Kind::kStr:
+      return value.as_str();
+    case Value::Kind::kList:
+      return detail::to_list(value);
+    case Value::Kind::kTuple:
+      return detail::to_tuple(value);
+    case Value::Kind::kDict:
+      return detail::to_dict(value);
+    case Value::Kind::kTensor:
+      return to_tensor(value);
     case Value::Kind::kBytes:
-    case Value::Kind::kObject: break;
+    case Value::Kind::kObject:
+      break;
   }
   throw Error(ErrorCode::kInvalidArgument, "a value of kind " + std::string(value.kind_name()) + " has no c10::IValue form");
 }

@@ -6,9 +6,9 @@
 
 namespace deploy::detail {
 
-// The memory of one Python's small objects. CPython frees an arena when no object lives in it, and at its end thousands of objects still do
-// (static types, interned strings, what extension modules keep): two megabytes of a bare interpreter, sixty with torch imported. They
-// are unreachable once the link namespace is gone; the destructor frees them. Thread-safe.
+// The memory of one Python's small objects. CPython frees an arena when no object lives in it, and at its end thousands of objects
+// still do (static types, interned strings, what extension modules keep): two megabytes of a bare interpreter, sixty with torch
+// imported. They are unreachable once the link namespace is gone; the destructor frees them. Thread-safe.
 class Arenas {
  public:
   Arenas() = default;

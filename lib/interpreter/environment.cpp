@@ -66,7 +66,8 @@ Result<void> check_folder(const std::string& path, std::string_view what) {
 }
 
 Result<void> check_version(const std::string& folder) {
-  const std::string expected = std::string("; this library runs Python ") + python_version() + " and needs packages installed for it";
+  const std::string expected =
+      std::string("; this library runs Python ") + python_version() + " and needs packages installed for it";
   for (const fs::path& part : fs::path(folder)) {
     const auto version = version_of_folder(part.native());
     if (version && *version != python_version()) {
@@ -93,8 +94,8 @@ Environment Environment::from_venv(const std::string& path) {
     const std::string folder = entry.path().filename().native();
     if (folder.starts_with("python")) found += (found.empty() ? "" : ", ") + folder;
   }
-  bad_environment("virtual environment \"" + path + "\": found " + (found.empty() ? "no lib/python*" : found) + " in it, expected lib/" + name +
-                  "/site-packages")
+  bad_environment("virtual environment \"" + path + "\": found " + (found.empty() ? "no lib/python*" : found) +
+                  " in it, expected lib/" + name + "/site-packages")
       .raise();
 }
 

@@ -6,7 +6,8 @@
 
 namespace deploy::detail {
 
-// Whether interpreters can be made with this environment: its folders exist and hold no packages of another Python version. kEnvironment.
+// Whether interpreters can be made with this environment: its folders exist and hold no packages of another Python version.
+// kEnvironment.
 Result<void> check_environment(const Environment& environment);
 
 // Which libraries are private to an interpreter (D1).

@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::size_t kAnySeat = static_cast<std::size_t>(-1);
 
-Failure closed_failure() { return {ErrorCode::kClosed, "the interpreters are closed or closing: no new session or call can start"}; }
+Failure closed_failure() {
+  return {ErrorCode::kClosed, "the interpreters are closed or closing: no new session or call can start"};
+}
 
 }  // namespace
 
@@ -129,7 +131,8 @@ void Gate::take(Seat& seat, std::uint64_t thread) {
   seat.acquired = ++clock_;
 }
 
-// The seat whose interpreter has this thread's state and warm caches; else one that nobody else will look for: never used, or longest unused.
+// The seat whose interpreter has this thread's state and warm caches; else one that nobody else will look for: never used, or
+// longest unused.
 std::optional<std::size_t> Gate::best_free(std::uint64_t thread) const {
   std::optional<std::size_t> best;
   for (std::size_t i = 0; i < seats_.size(); ++i) {

@@ -11,8 +11,8 @@
 
 namespace deploy::detail {
 
-// N seats, one for each interpreter of a manager, and one queue before them: whoever waits, for a given seat or for any, is served in
-// order of arrival among those whom the seat that became free suits. A seat is handed over, never fought for, so nobody starves.
+// N seats, one for each interpreter of a manager, and one queue before them: whoever waits, for a given seat or for any, is served
+// in order of arrival among those whom the seat that became free suits. A seat is handed over, never fought for, so nobody starves.
 // Seats are reentrant: a thread that holds one may take it again, and frees it with the last release.
 //
 // Thread-safe. A seat is released on the thread that acquired it.
@@ -27,8 +27,9 @@ class Gate {
   // Waits for this seat. kClosed once close() was called, unless this thread holds the seat already.
   Result<void> acquire(std::size_t seat);
 
-  // Waits for any seat, and takes the one this thread used last where it is free. A thread that holds a seat of this gate never waits: while none
-  // is free it takes the one it acquired last once more. kClosed once close() was called, unless this thread holds a seat.
+  // Waits for any seat, and takes the one this thread used last where it is free. A thread that holds a seat of this gate never
+  // waits: while none is free it takes the one it acquired last once more. kClosed once close() was called, unless this thread
+  // holds a seat.
   Result<std::size_t> acquire_any();
 
   // Takes the seat if nobody holds it, on a closed gate too: for work that must still be done after close().

@@ -1,10 +1,12 @@
 // The lifetime of a tensor that came out of an interpreter.
 //
-// Its elements are the interpreter's memory and its deleter is the interpreter's code, so the host's handles keep the interpreter alive: they
-// share a GuestBlock, which holds the InterpreterCore. The deleter has to run inside the interpreter; the ReleaseQueue sees to that.
+// Its elements are the interpreter's memory and its deleter is the interpreter's code, so the host's handles keep the interpreter
+// alive: they share a GuestBlock, which holds the InterpreterCore. The deleter has to run inside the interpreter; the ReleaseQueue
+// sees to that.
 //
-// When such a tensor is passed back into its own interpreter, that reference must not go with it: a model that stores it (a cache) would keep
-// its interpreter alive from within, for ever. The memory has a count of its own therefore (GuestMemory), and what goes back in shares only that.
+// When such a tensor is passed back into its own interpreter, that reference must not go with it: a model that stores it (a cache)
+// would keep its interpreter alive from within, for ever. The memory has a count of its own therefore (GuestMemory), and what goes
+// back in shares only that.
 
 #include "lib/interpreter/guest_tensor.h"
 
@@ -18,7 +20,8 @@ namespace deploy::detail {
 namespace {
 
 struct GuestMemory {
-  GuestMemory(std::shared_ptr<ReleaseQueue> releases, DLManagedTensorVersioned* managed) : releases(std::move(releases)), managed(managed) {}
+  GuestMemory(std::shared_ptr<ReleaseQueue> releases, DLManagedTensorVersioned* managed)
+      : releases(std::move(releases)), managed(managed) {}
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;
   ~GuestMemory() { releases->give_back(managed); }

@@ -6,7 +6,8 @@
 
 namespace deploy {
 
-Interpreter::Interpreter(const Environment& environment) : core_(detail::InterpreterCore::create({.environment = environment}).value()) {}
+Interpreter::Interpreter(const Environment& environment)
+    : core_(detail::InterpreterCore::create({.environment = environment}).value()) {}
 
 Interpreter::Interpreter(std::shared_ptr<detail::InterpreterCore> core) noexcept : core_(std::move(core)) {}
 

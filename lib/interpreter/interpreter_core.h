@@ -33,12 +33,12 @@ struct InterpreterOptions {
 
 // One Python in one link namespace, and the thread that is its main thread.
 //
-// The home thread loads the image, boots Python, imports the environment's preload modules, and then sleeps. It wakes up to give back what
-// the host dropped outside of sessions (ReleaseQueue), and at last to finalise Python and unload the namespace.
+// The home thread loads the image, boots Python, imports the environment's preload modules, and then sleeps. It wakes up to give
+// back what the host dropped outside of sessions (ReleaseQueue), and at last to finalise Python and unload the namespace.
 //
-// Lifetime: everything that points into the interpreter's memory (sessions, tensors that came out of it) holds a shared_ptr. When the last one is gone
-// the home thread tears the interpreter down. Whoever dropped the last one waits for that, unless it may not block:
-// inside a session of any interpreter, or while a tensor is being released.
+// Lifetime: everything that points into the interpreter's memory (sessions, tensors that came out of it) holds a shared_ptr. When
+// the last one is gone the home thread tears the interpreter down. Whoever dropped the last one waits for that, unless it may not
+// block: inside a session of any interpreter, or while a tensor is being released.
 class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
  public:
   // Checks the environment, loads and boots. Takes 10-30 ms and the preload. Any thread; several may run at once.
@@ -97,12 +97,13 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   std::thread home_;
   std::mutex mutex_;
   std::condition_variable started_changed_;
-  std::optional<Result<void>> started_;  // guarded by mutex_, as all below
+  std::optional<Result<void>> started_;                                              // guarded by mutex_, as all below
   std::vector<std::pair<std::uint64_t, std::shared_ptr<InterpreterCore>>> orphans_;  // closed elsewhere, their thread goes on
   std::vector<std::uint64_t> ended_;                                                 // their thread ended, they were not closed
 };
 
-// A strong reference to a Python object, for as long as the holder likes: it does not keep the interpreter alive, and dropping it never blocks.
+// A strong reference to a Python object, for as long as the holder likes: it does not keep the interpreter alive, and dropping it
+// never blocks.
 class Reference {
  public:
   Reference() = default;

@@ -1,5 +1,5 @@
-// Which libraries an interpreter has for itself (D1), in terms that the loader understands. A library that uses Python or libtorch shows it
-// by its undefined symbols, wherever it lies and whatever it is called; the lists are for what does not.
+// Which libraries an interpreter has for itself (D1), in terms that the loader understands. A library that uses Python or libtorch
+// shows it by its undefined symbols, wherever it lies and whatever it is called; the lists are for what does not.
 
 #include <array>
 #include <string_view>
@@ -17,18 +17,21 @@ constexpr const char* kPrivateQuiet[] = {"libgcc_s.so*"};
 
 // One device and one heap a process: CUDA's contexts and libraries, and glibc's own family.
 constexpr const char* kShared[] = {
-    "libcuda.so*",     "libcudart*",     "libcublas*",   "libcudnn*",  "libcufft*",         "libcurand*",   "libcusparse*", "libcusolver*", "libnvrtc*",
-    "libnvJitLink*",   "libnccl*",       "libcupti*",    "libnvToolsExt*", "libnvidia-ml*", "libcufile*",   "libnvshmem*",  "libc.so*",     "libm.so*",
-    "libdl.so*",       "libpthread.so*", "librt.so*",    "libutil.so*",    "libresolv.so*", "libanl.so*",   "libnsl.so*",   "libmvec.so*",  "libcrypt.so*",
-    "ld-linux*.so*",   "libthread_db*",  "linux-vdso*",
+    "libcuda.so*",    "libcudart*",     "libcublas*",   "libcudnn*",     "libcufft*",     "libcurand*",
+    "libcusparse*",   "libcusolver*",   "libnvrtc*",    "libnvJitLink*", "libnccl*",      "libcupti*",
+    "libnvToolsExt*", "libnvidia-ml*",  "libcufile*",   "libnvshmem*",   "libc.so*",      "libm.so*",
+    "libdl.so*",      "libpthread.so*", "librt.so*",    "libutil.so*",   "libresolv.so*", "libanl.so*",
+    "libnsl.so*",     "libmvec.so*",    "libcrypt.so*", "ld-linux*.so*", "libthread_db*", "linux-vdso*",
 };
 
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 
-// Py_Initialize, PyList_New, _PyObject_New, _Py_NoneStruct: the CPython API. Not PyInit_*: that is what an extension module defines.
+// Py_Initialize, PyList_New, _PyObject_New, _Py_NoneStruct: the CPython API. Not PyInit_*: that is what an extension module
+// defines.
 bool is_python_symbol(std::string_view symbol) {
   if (symbol.starts_with('_')) symbol.remove_prefix(1);
-  return symbol.size() > 2 && symbol.starts_with("Py") && (is_upper(symbol[2]) || symbol[2] == '_') && !symbol.starts_with("PyInit_");
+  return symbol.size() > 2 && symbol.starts_with("Py") && (is_upper(symbol[2]) || symbol[2] == '_') &&
+         !symbol.starts_with("PyInit_");
 }
 
 // A mangled name in one of libtorch's namespaces: _ZN2at6Tensor..., _ZNK3c10..., _ZTVN5torch...
@@ -57,7 +60,8 @@ loader::Policy link_policy(const Environment& environment) {
   loader::Policy policy;
   policy.is_private_symbol = [](std::string_view symbol) { return is_python_symbol(symbol) || is_torch_symbol(symbol); };
   policy.private_names.assign(std::begin(kPrivate), std::end(kPrivate));
-  policy.private_names.insert(policy.private_names.end(), environment.private_libraries.begin(), environment.private_libraries.end());
+  policy.private_names.insert(policy.private_names.end(), environment.private_libraries.begin(),
+                              environment.private_libraries.end());
   policy.private_quiet_names.assign(std::begin(kPrivateQuiet), std::end(kPrivateQuiet));
   policy.shared_names.assign(std::begin(kShared), std::end(kShared));
   return policy;

@@ -81,7 +81,8 @@ Result<std::size_t> Arguments::count(const Value& value) const {
       return total;
     case Value::Kind::kTensor:
       if (!value.as_tensor().defined()) {
-        return Failure{ErrorCode::kInvalidArgument, "an argument is an empty deploy::Tensor; pass None (deploy::Value()) where a model takes none"};
+        return Failure{ErrorCode::kInvalidArgument,
+                       "an argument is an empty deploy::Tensor; pass None (deploy::Value()) where a model takes none"};
       }
       return total;
     case Value::Kind::kObject:
@@ -102,18 +103,29 @@ deploy_value* Arguments::take(std::size_t count) {
 
 void Arguments::fill(const Value& value, deploy_value& out) {
   switch (value.kind()) {
-    case Value::Kind::kNone: break;
-    case Value::Kind::kBool: out.as.integer = value.as_bool(); break;
-    case Value::Kind::kInt: out.as.integer = value.as_int(); break;
-    case Value::Kind::kFloat: out.as.real = value.as_float(); break;
+    case Value::Kind::kNone:
+      break;
+    case Value::Kind::kBool:
+      out.as.integer = value.as_bool();
+      break;
+    case Value::Kind::kInt:
+      out.as.integer = value.as_int();
+      break;
+    case Value::Kind::kFloat:
+      out.as.real = value.as_float();
+      break;
     case Value::Kind::kComplex: {
       const auto number = value.as_complex();
       out.as.complex_parts[0] = number.real();
       out.as.complex_parts[1] = number.imag();
       break;
     }
-    case Value::Kind::kStr: out.as.text = text(value.as_str()); break;
-    case Value::Kind::kBytes: out.as.text = text(value.as_bytes()); break;
+    case Value::Kind::kStr:
+      out.as.text = text(value.as_str());
+      break;
+    case Value::Kind::kBytes:
+      out.as.text = text(value.as_bytes());
+      break;
     case Value::Kind::kList:
     case Value::Kind::kTuple: {
       deploy_value* items = take(value.items().size());
@@ -130,8 +142,12 @@ void Arguments::fill(const Value& value, deploy_value& out) {
       }
       break;
     }
-    case Value::Kind::kTensor: out.as.tensor = export_to_guest(core_, value.as_tensor()); break;
-    case Value::Kind::kObject: out.as.object = value.as_object().handle()->reference.get(); break;
+    case Value::Kind::kTensor:
+      out.as.tensor = export_to_guest(core_, value.as_tensor());
+      break;
+    case Value::Kind::kObject:
+      out.as.object = value.as_object().handle()->reference.get();
+      break;
   }
   out.kind = static_cast<std::uint32_t>(value.kind());
 }
@@ -195,7 +211,8 @@ Value ValueSink::container(Frame frame) {
   if (frame.kind == Value::Kind::kTuple) return Value::tuple(std::move(frame.items));
   std::vector<std::pair<Value, Value>> pairs;
   pairs.reserve(frame.items.size() / 2);
-  for (std::size_t i = 0; i + 1 < frame.items.size(); i += 2) pairs.emplace_back(std::move(frame.items[i]), std::move(frame.items[i + 1]));
+  for (std::size_t i = 0; i + 1 < frame.items.size(); i += 2)
+    pairs.emplace_back(std::move(frame.items[i]), std::move(frame.items[i + 1]));
   return Value::dict(std::move(pairs));
 }
 

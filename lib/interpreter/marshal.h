@@ -18,7 +18,8 @@ namespace deploy::detail {
 
 inline deploy_text text(std::string_view view) { return {view.data(), view.size()}; }
 
-// Value trees as the guest reads them. Points into the Values, which must outlive it. No allocation for a call with few arguments, the tensors' own aside.
+// Value trees as the guest reads them. Points into the Values, which must outlive it. No allocation for a call with few arguments,
+// the tensors' own aside.
 class Arguments {
  public:
   // For a guest of `core`, on a thread inside a session of it.

@@ -28,7 +28,9 @@ Failure not_in_session(const Object::Handle& handle) {
   if (entry && entry->depth > 0) {
     return {ErrorCode::kWrongSession, which + " was used in another session than its own, which has ended or is another thread's"};
   }
-  return {ErrorCode::kWrongSession, which + " was used outside of its session, which has ended or is another thread's; an Object lives as long as the session it came from"};
+  return {ErrorCode::kWrongSession, which +
+                                        " was used outside of its session, which has ended or is another thread's; an Object lives "
+                                        "as long as the session it came from"};
 }
 
 Failure empty_handle() { return {ErrorCode::kInvalidArgument, "an empty deploy::Object was used"}; }
@@ -50,9 +52,12 @@ Object same_session(const Object::Handle& handle, detail::Reference reference) {
 
 Object Object::operator()(std::vector<Value> args) const { return call(std::move(args), {}); }
 
-Object Object::call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const { return call_method({}, std::move(args), std::move(kwargs)); }
+Object Object::call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const {
+  return call_method({}, std::move(args), std::move(kwargs));
+}
 
-Object Object::call_method(std::string_view name, std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const {
+Object Object::call_method(std::string_view name, std::vector<Value> args,
+                           std::vector<std::pair<std::string, Value>> kwargs) const {
   Guest guest = enter(handle_);
   return same_session(*handle_, guest.call(handle_->reference.get(), name, args, kwargs).value());
 }
@@ -82,8 +87,9 @@ Result<deploy_object> usable_object(const Object& object, const InterpreterCore&
   if (!object.defined()) return empty_handle();
   const Object::Handle& handle = *object.handle();
   if (handle.core_id != core.id()) {
-    return Failure{ErrorCode::kWrongSession, "an Object of interpreter " + std::to_string(handle.core_id) + " was used in a session of interpreter " +
-                                                 std::to_string(core.id()) + "; only Values cross between interpreters"};
+    return Failure{ErrorCode::kWrongSession, "an Object of interpreter " + std::to_string(handle.core_id) +
+                                                 " was used in a session of interpreter " + std::to_string(core.id()) +
+                                                 "; only Values cross between interpreters"};
   }
   if (!entry_of_open_session(handle)) return not_in_session(handle);
   return handle.reference.get();

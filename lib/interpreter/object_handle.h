@@ -17,8 +17,8 @@ struct Object::Handle {
 
 namespace detail {
 
-// The reference of an Object for a call into `core` by the calling thread, which is inside a session of it. kWrongSession where the object's
-// session has ended or is of another interpreter or thread; kInvalidArgument for an empty handle.
+// The reference of an Object for a call into `core` by the calling thread, which is inside a session of it. kWrongSession where the
+// object's session has ended or is of another interpreter or thread; kInvalidArgument for an empty handle.
 Result<deploy_object> usable_object(const Object& object, const InterpreterCore& core);
 
 }  // namespace detail

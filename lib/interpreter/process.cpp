@@ -15,9 +15,9 @@ namespace {
 // Never destroyed: threads outlive static destructors.
 struct Process {
   std::mutex mutex;
-  std::size_t next_id = 0;          // guarded by mutex, as all below
-  std::vector<bool> slots;          // taken?
-  std::size_t teardowns = 0;        // in the background
+  std::size_t next_id = 0;    // guarded by mutex, as all below
+  std::vector<bool> slots;    // taken?
+  std::size_t teardowns = 0;  // in the background
   std::condition_variable no_teardowns;
   bool waits_at_exit = false;
 };

@@ -1,7 +1,7 @@
 #pragma once
 
-// All state of this layer that exists once a process or once a thread: numbers of threads and interpreters, what each thread knows of each interpreter, and
-// the interpreters that are being torn down in the background.
+// All state of this layer that exists once a process or once a thread: numbers of threads and interpreters, what each thread knows
+// of each interpreter, and the interpreters that are being torn down in the background.
 
 #include <cstddef>
 #include <cstdint>

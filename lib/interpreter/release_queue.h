@@ -14,9 +14,9 @@ namespace deploy::detail {
 struct ThreadEntry;
 
 // What the host gave up and the interpreter has to give back: object references, tensors, thread states of threads that have ended.
-// A thread inside a session of the interpreter gives back at once. All others, and guest code (which may have released the GIL), put it into this
-// queue, which never blocks on the interpreter. It is emptied at the begin and the end of every session, and by the home thread a few
-// milliseconds later where no session comes. It outlives the interpreter, then discarding what it gets.
+// A thread inside a session of the interpreter gives back at once. All others, and guest code (which may have released the GIL),
+// put it into this queue, which never blocks on the interpreter. It is emptied at the begin and the end of every session, and by
+// the home thread a few milliseconds later where no session comes. It outlives the interpreter, then discarding what it gets.
 //
 // Thread-safe, except where a comment says otherwise.
 class ReleaseQueue {

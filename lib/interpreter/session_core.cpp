@@ -96,7 +96,8 @@ Result<Reference> Guest::call(deploy_object object, std::string_view method, con
   Arguments arguments(*core_);
   if (auto set = arguments.set(args, kwargs); !set) return set.failure();
   return make([&](const deploy_guest& guest, deploy_error* error) {
-    return guest.call(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(), arguments.keyword_count(), error);
+    return guest.call(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(),
+                      arguments.keyword_count(), error);
   });
 }
 
@@ -104,23 +105,26 @@ Result<Value> Guest::call_value(deploy_object object, std::string_view method, c
   Arguments arguments(*core_);
   if (auto set = arguments.set(args, kwargs); !set) return set.failure();
   return read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
-    return guest.call_value(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(), arguments.keyword_count(), sink,
-                            error);
+    return guest.call_value(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(),
+                            arguments.keyword_count(), sink, error);
   });
 }
 
 Result<Value> Guest::to_value(deploy_object object) {
-  return read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.to_value(object, sink, error); });
+  return read(
+      [&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.to_value(object, sink, error); });
 }
 
 Result<std::string> Guest::type_name(deploy_object object) {
-  auto name = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.type_name(object, sink, error); });
+  auto name =
+      read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.type_name(object, sink, error); });
   if (!name) return name.failure();
   return name->as_str();
 }
 
 Result<std::string> Guest::str(deploy_object object) {
-  auto name = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.str(object, sink, error); });
+  auto name =
+      read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) { return guest.str(object, sink, error); });
   if (!name) return name.failure();
   return name->as_str();
 }
@@ -152,7 +156,10 @@ SessionCore::SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thr
     : Guest(*core, thread), interpreter_(std::move(core)), thread_number_(this_thread_number()), serial_(serial) {}
 
 SessionCore::SessionCore(SessionCore&& other) noexcept
-    : Guest(other), interpreter_(std::move(other.interpreter_)), thread_number_(other.thread_number_), serial_(std::exchange(other.serial_, 0)) {}
+    : Guest(other),
+      interpreter_(std::move(other.interpreter_)),
+      thread_number_(other.thread_number_),
+      serial_(std::exchange(other.serial_, 0)) {}
 
 SessionCore& SessionCore::operator=(SessionCore&& other) noexcept {
   if (this == &other) return *this;
@@ -180,7 +187,8 @@ void SessionCore::close() noexcept {
 Result<void> SessionCore::check() const {
   if (serial_ == 0) return Failure{ErrorCode::kClosed, "the session is closed"};
   if (thread_number_ != this_thread_number()) {
-    return Failure{ErrorCode::kWrongSession, "a session of interpreter " + std::to_string(core_->id()) + " was used on another thread than the one that acquired it"};
+    return Failure{ErrorCode::kWrongSession, "a session of interpreter " + std::to_string(core_->id()) +
+                                                 " was used on another thread than the one that acquired it"};
   }
   return {};
 }

@@ -15,8 +15,8 @@ namespace deploy::detail {
 
 struct ThreadEntry;  // process.h: what one thread knows of one interpreter
 
-// The guest's functions with C++ types, for a thread that is inside a session of the interpreter. Failures are the guest's: kPython, kNotAValue ...;
-// Objects among the arguments are checked (kWrongSession). Does not own the session.
+// The guest's functions with C++ types, for a thread that is inside a session of the interpreter. Failures are the guest's:
+// kPython, kNotAValue ...; Objects among the arguments are checked (kWrongSession). Does not own the session.
 class Guest {
  public:
   Guest(InterpreterCore& core, ThreadEntry& thread) : core_(&core), thread_(&thread) {}
@@ -46,13 +46,14 @@ class Guest {
   ThreadEntry* thread_;
 };
 
-// A thread's hold on an interpreter: its seat at the gate, and its GIL. Movable; may live on the stack. It is used and ends on the thread that opened it:
-// close() on another thread leaves the hold to the end of that thread.
+// A thread's hold on an interpreter: its seat at the gate, and its GIL. Movable; may live on the stack. It is used and ends on the
+// thread that opened it: close() on another thread leaves the hold to the end of that thread.
 class SessionCore : public Guest {
  public:
   // Waits for the interpreter's seat, then attaches. kClosed.
   static Result<SessionCore> open(std::shared_ptr<InterpreterCore> core);
-  // For a seat that this thread has acquired itself (Gate::acquire_any); the session owns that acquisition from here on, also where this fails.
+  // For a seat that this thread has acquired itself (Gate::acquire_any); the session owns that acquisition from here on, also where
+  // this fails.
   static Result<SessionCore> open_seated(std::shared_ptr<InterpreterCore> core);
 
   SessionCore(SessionCore&& other) noexcept;
@@ -61,7 +62,8 @@ class SessionCore : public Guest {
 
   void close() noexcept;
   bool is_open() const { return serial_ != 0; }
-  // Fails with kWrongSession on another thread than the one that opened it, with kClosed after close(). The Guest members do not check this.
+  // Fails with kWrongSession on another thread than the one that opened it, with kClosed after close(). The Guest members do not
+  // check this.
   Result<void> check() const;
 
   const std::shared_ptr<InterpreterCore>& interpreter() const { return interpreter_; }
@@ -78,7 +80,8 @@ class SessionCore : public Guest {
   std::uint64_t serial_;  // of the session, among the interpreter's; 0: closed
 };
 
-// Attaches the calling thread, which holds the seat or is the only one that can, to the interpreter; nested: counts. kSystem: no memory.
+// Attaches the calling thread, which holds the seat or is the only one that can, to the interpreter; nested: counts. kSystem: no
+// memory.
 Result<void> attach(InterpreterCore& core, ThreadEntry& thread);
 void detach(InterpreterCore& core, ThreadEntry& thread) noexcept;
 

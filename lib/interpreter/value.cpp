@@ -101,10 +101,18 @@ void append_dict(std::string& out, const std::vector<std::pair<Value, Value>>& i
 
 void append(std::string& out, const Value& value, int depth) {
   switch (value.kind()) {
-    case Value::Kind::kNone: out += "None"; break;
-    case Value::Kind::kBool: out += value.as_bool() ? "True" : "False"; break;
-    case Value::Kind::kInt: out += std::to_string(value.as_int()); break;
-    case Value::Kind::kFloat: append_float(out, value.as_float()); break;
+    case Value::Kind::kNone:
+      out += "None";
+      break;
+    case Value::Kind::kBool:
+      out += value.as_bool() ? "True" : "False";
+      break;
+    case Value::Kind::kInt:
+      out += std::to_string(value.as_int());
+      break;
+    case Value::Kind::kFloat:
+      append_float(out, value.as_float());
+      break;
     case Value::Kind::kComplex: {
       const auto number = value.as_complex();
       out += "complex(";
@@ -114,16 +122,28 @@ void append(std::string& out, const Value& value, int depth) {
       out += ")";
       break;
     }
-    case Value::Kind::kStr: append_quoted(out, value.as_str(), false); break;
+    case Value::Kind::kStr:
+      append_quoted(out, value.as_str(), false);
+      break;
     case Value::Kind::kBytes:
       out += 'b';
       append_quoted(out, value.as_bytes(), true);
       break;
-    case Value::Kind::kList: append_items(out, value.items(), "[]", depth); break;
-    case Value::Kind::kTuple: append_items(out, value.items(), "()", depth); break;
-    case Value::Kind::kDict: append_dict(out, value.dict_items(), depth); break;
-    case Value::Kind::kTensor: append_tensor(out, value.as_tensor()); break;
-    case Value::Kind::kObject: out += "Object"; break;
+    case Value::Kind::kList:
+      append_items(out, value.items(), "[]", depth);
+      break;
+    case Value::Kind::kTuple:
+      append_items(out, value.items(), "()", depth);
+      break;
+    case Value::Kind::kDict:
+      append_dict(out, value.dict_items(), depth);
+      break;
+    case Value::Kind::kTensor:
+      append_tensor(out, value.as_tensor());
+      break;
+    case Value::Kind::kObject:
+      out += "Object";
+      break;
   }
 }
 
@@ -186,15 +206,16 @@ const Object& Value::as_object() const {
 const Value& Value::at(std::size_t index) const {
   const auto& all = items();
   if (index < all.size()) return all[index];
-  throw Error(ErrorCode::kInvalidArgument, "index " + std::to_string(index) + " of a " + std::string(kind_name()) + " of " + std::to_string(all.size()) +
-                                               " elements");
+  throw Error(ErrorCode::kInvalidArgument, "index " + std::to_string(index) + " of a " + std::string(kind_name()) + " of " +
+                                               std::to_string(all.size()) + " elements");
 }
 
 const Value& Value::at(std::string_view key) const {
   if (const Value* value = find(key)) return *value;
   std::string keys;
   for (const auto& [name, value] : dict_items()) keys += (keys.empty() ? "" : ", ") + name.repr();
-  throw Error(ErrorCode::kNotFound, "no key \"" + std::string(key) + "\" in a dict with " + (keys.empty() ? "no keys" : "the keys " + keys));
+  throw Error(ErrorCode::kNotFound,
+              "no key \"" + std::string(key) + "\" in a dict with " + (keys.empty() ? "no keys" : "the keys " + keys));
 }
 
 const Value* Value::find(std::string_view key) const {
@@ -207,12 +228,17 @@ const Value* Value::find(std::string_view key) const {
 
 std::size_t Value::size() const {
   switch (kind()) {
-    case Kind::kStr: return as_str().size();
-    case Kind::kBytes: return as_bytes().size();
-    case Kind::kDict: return dict_items().size();
+    case Kind::kStr:
+      return as_str().size();
+    case Kind::kBytes:
+      return as_bytes().size();
+    case Kind::kDict:
+      return dict_items().size();
     case Kind::kList:
-    case Kind::kTuple: return items().size();
-    default: throw_wrong_kind("list, tuple, dict, str or bytes");
+    case Kind::kTuple:
+      return items().size();
+    default:
+      throw_wrong_kind("list, tuple, dict, str or bytes");
   }
 }
 
@@ -223,12 +249,13 @@ std::string Value::repr() const {
 }
 
 void Value::throw_int_out_of_range() {
-  throw Error(ErrorCode::kInvalidArgument, "an integer larger than 9223372036854775807, the largest int that a deploy::Value holds");
+  throw Error(ErrorCode::kInvalidArgument,
+              "an integer larger than 9223372036854775807, the largest int that a deploy::Value holds");
 }
 
 void Value::throw_wrong_kind(std::string_view expected) const {
-  throw Error(ErrorCode::kInvalidArgument, "expected a value of kind " + std::string(expected) + ", found " + std::string(kind_name()) +
-                                               (kind() == Kind::kNone ? "" : ": " + repr()));
+  throw Error(ErrorCode::kInvalidArgument, "expected a value of kind " + std::string(expected) + ", found " +
+                                               std::string(kind_name()) + (kind() == Kind::kNone ? "" : ": " + repr()));
 }
 
 }  // namespace deploy

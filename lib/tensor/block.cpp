@@ -67,7 +67,9 @@ DLManagedTensorVersioned* export_dlpack(const Tensor& tensor) {
 }
 
 Result<void> check_dlpack(const DLManagedTensorVersioned* managed) {
-  const auto invalid = [](std::string message) { return Failure{ErrorCode::kInvalidArgument, "DLPack tensor: " + std::move(message)}; };
+  const auto invalid = [](std::string message) {
+    return Failure{ErrorCode::kInvalidArgument, "DLPack tensor: " + std::move(message)};
+  };
   if (!managed) return invalid("a null pointer");
   if (managed->version.major != DLPACK_MAJOR_VERSION) {
     return invalid("made by DLPack " + std::to_string(managed->version.major) + "." + std::to_string(managed->version.minor) +

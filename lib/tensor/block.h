@@ -13,8 +13,8 @@
 
 namespace deploy {
 
-// What the handles of one tensor share. `view` is complete: shape and strides are set wherever there are dimensions, and byte_offset is applied
-// to data where data is an address. Derived classes own the memory and free it in their destructor.
+// What the handles of one tensor share. `view` is complete: shape and strides are set wherever there are dimensions, and
+// byte_offset is applied to data where data is an address. Derived classes own the memory and free it in their destructor.
 struct Tensor::Block {
   Block() = default;
   Block(const Block&) = delete;

@@ -27,7 +27,8 @@ Result<std::size_t> checked_bytes(std::span<const std::int64_t> shape, DType dty
   }
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(product, static_cast<std::int64_t>(dtype.size()), &bytes)) {
-    return Failure{ErrorCode::kInvalidArgument, "shape " + shape_text(shape) + " of " + to_string(dtype) + " is larger than 63 bits can address"};
+    return Failure{ErrorCode::kInvalidArgument,
+                   "shape " + shape_text(shape) + " of " + to_string(dtype) + " is larger than 63 bits can address"};
   }
   return empty ? 0 : static_cast<std::size_t>(bytes);
 }

@@ -53,7 +53,8 @@ Tensor Tensor::empty(std::vector<std::int64_t> shape, DType dtype) {
   try {
     block->view.data = ::operator new(bytes, kAlignment);
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::kSystem, "no memory for a tensor " + to_string(dtype) + detail::shape_text(shape) + " of " + std::to_string(bytes) + " bytes");
+    throw Error(ErrorCode::kSystem, "no memory for a tensor " + to_string(dtype) + detail::shape_text(shape) + " of " +
+                                        std::to_string(bytes) + " bytes");
   }
   return Tensor(std::move(block));
 }
@@ -62,11 +63,12 @@ Tensor Tensor::from_blob(void* data, std::vector<std::int64_t> shape, DType dtyp
                          std::vector<std::int64_t> strides, Device device) {
   const std::size_t bytes = detail::checked_bytes(shape, dtype).value();
   if (!data && bytes > 0) {
-    throw Error(ErrorCode::kInvalidArgument, "from_blob: data is null for a tensor " + to_string(dtype) + detail::shape_text(shape));
+    throw Error(ErrorCode::kInvalidArgument,
+                "from_blob: data is null for a tensor " + to_string(dtype) + detail::shape_text(shape));
   }
   if (!strides.empty() && strides.size() != shape.size()) {
-    throw Error(ErrorCode::kInvalidArgument, "from_blob: strides " + detail::shape_text(strides) + " for shape " + detail::shape_text(shape) +
-                                                 "; expected one stride a dimension, or none");
+    throw Error(ErrorCode::kInvalidArgument, "from_blob: strides " + detail::shape_text(strides) + " for shape " +
+                                                 detail::shape_text(shape) + "; expected one stride a dimension, or none");
   }
   auto block = std::make_shared<BlobBlock>();
   block->set_dimensions(shape, strides);
@@ -135,8 +137,8 @@ void* Tensor::data() const { return check_defined(managed_, "data").view.data; }
 
 void Tensor::check_element_size(std::size_t size) const {
   if (size == dtype().size()) return;
-  throw Error(ErrorCode::kInvalidArgument, "data_as of an element type of " + std::to_string(size) + " bytes on a tensor of " + to_string(dtype()) +
-                                               ", whose elements have " + std::to_string(dtype().size()));
+  throw Error(ErrorCode::kInvalidArgument, "data_as of an element type of " + std::to_string(size) + " bytes on a tensor of " +
+                                               to_string(dtype()) + ", whose elements have " + std::to_string(dtype().size()));
 }
 
 }  // namespace deploy

@@ -79,14 +79,16 @@ TEST_F(EnvironmentTest, MissingFoldersAndFilesAreNamed) {
 
 TEST_F(EnvironmentTest, FolderOfAnotherPythonVersionIsRefused) {
   const std::string packages = folder("lib/python3.8/site-packages");
-  EXPECT_EQ(problem({.site_packages = {packages}}), "site-packages \"" + packages + "\": a folder of Python 3.8; this library runs Python " + kOurs +
+  EXPECT_EQ(problem({.site_packages = {packages}}), "site-packages \"" + packages +
+                                                        "\": a folder of Python 3.8; this library runs Python " + kOurs +
                                                         " and needs packages installed for it");
 }
 
 TEST_F(EnvironmentTest, ExtensionModulesOfAnotherPythonVersionAreRefused) {
   file("packages/numpy/core/_multiarray.cpython-38-x86_64-linux-gnu.so");
   EXPECT_THAT(problem({.site_packages = {folder("packages")}}),
-              AllOf(HasSubstr("_multiarray.cpython-38-x86_64-linux-gnu.so is for Python 3.8"), HasSubstr("this library runs Python " + kOurs)));
+              AllOf(HasSubstr("_multiarray.cpython-38-x86_64-linux-gnu.so is for Python 3.8"),
+                    HasSubstr("this library runs Python " + kOurs)));
 }
 
 TEST_F(EnvironmentTest, FolderThatServesSeveralVersionsIsAccepted) {
@@ -100,8 +102,8 @@ TEST_F(EnvironmentTest, FolderThatServesSeveralVersionsIsAccepted) {
 
 TEST(LinkPolicy, KnowsTheNamesOfPythonAndLibtorch) {
   const loader::Policy policy = detail::link_policy({.private_libraries = {"libmine*"}});
-  for (const char* name : {"PyList_New", "_PyObject_New", "_Py_NoneStruct", "Py_Initialize", "_ZN2at6TensorC1Ev", "_ZNK3c1010TensorImpl3dimEv",
-                           "_ZTVN5torch8autograd4NodeE"}) {
+  for (const char* name : {"PyList_New", "_PyObject_New", "_Py_NoneStruct", "Py_Initialize", "_ZN2at6TensorC1Ev",
+                           "_ZNK3c1010TensorImpl3dimEv", "_ZTVN5torch8autograd4NodeE"}) {
     EXPECT_TRUE(policy.is_private_symbol(name)) << name;
   }
   for (const char* name : {"PyInit__ssl", "Pyre", "memcpy", "_ZN4base3fooEv", "_ZSt4cout", "Py", "_Z1fN2at6TensorE"}) {

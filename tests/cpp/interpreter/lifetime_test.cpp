@@ -123,7 +123,9 @@ TEST_F(LifetimeTest, TensorKeepsItsMemoryWhenTheInterpreterIsDropped) {
   Tensor back;
   {
     auto session = interpreter_->acquire_session();
-    back = session.global("counted", "identity")(Tensor::from_blob(elements.data(), {2}, DType::float32(), [&] { ++freed; })).to_value().as_tensor();
+    back = session.global("counted", "identity")(Tensor::from_blob(elements.data(), {2}, DType::float32(), [&] { ++freed; }))
+               .to_value()
+               .as_tensor();
   }
   interpreter_.reset();
   std::this_thread::sleep_for(30ms);

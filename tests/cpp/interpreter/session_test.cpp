@@ -69,7 +69,9 @@ class SessionTest : public testing::Test {
     shared_ = nullptr;
   }
   static Interpreter& interpreter() { return *shared_; }
-  static Object run(InterpreterSession& session, const char* expression) { return session.global("builtins", "eval")(expression, Value::dict({})); }
+  static Object run(InterpreterSession& session, const char* expression) {
+    return session.global("builtins", "eval")(expression, Value::dict({}));
+  }
 
  private:
   static inline Interpreter* shared_ = nullptr;
@@ -77,12 +79,13 @@ class SessionTest : public testing::Test {
 
 TEST_F(SessionTest, ValuesOfEveryKindGoThroughPythonUnchanged) {
   auto session = interpreter().acquire_session();
-  const Value value = Value::dict({{"none", Value()},
-                                   {"flags", Value::list({true, false})},
-                                   {"numbers", Value::tuple({1, -2.5, std::complex<double>(0, 1), std::int64_t{1} << 62})},
-                                   {3, Value::bytes(std::string("\0\xff", 2))},
-                                   {"text", "gr\u00fc\u00df"},
-                                   {"nested", Value::dict({{"empty", Value::list({})}, {"pair", Value::tuple({Value::tuple({}), Value::dict({})})}})}});
+  const Value value = Value::dict(
+      {{"none", Value()},
+       {"flags", Value::list({true, false})},
+       {"numbers", Value::tuple({1, -2.5, std::complex<double>(0, 1), std::int64_t{1} << 62})},
+       {3, Value::bytes(std::string("\0\xff", 2))},
+       {"text", "gr\u00fc\u00df"},
+       {"nested", Value::dict({{"empty", Value::list({})}, {"pair", Value::tuple({Value::tuple({}), Value::dict({})})}})}});
   EXPECT_EQ(session.from_value(value).to_value().repr(), value.repr());
   EXPECT_EQ(run(session, "lambda x: x")(value).to_value().repr(), value.repr());
 }
@@ -179,8 +182,8 @@ TEST_F(SessionTest, ObjectOfAnotherInterpreterIsRefused) {
   EXPECT_FALSE(object.is_owner(session));
   const Error error = error_of([&] { session.global("builtins", "len")(object); });
   EXPECT_EQ(error.code(), ErrorCode::kWrongSession);
-  EXPECT_THAT(error.message(), HasSubstr("an Object of interpreter " + std::to_string(other.id()) + " was used in a session of interpreter " +
-                                         std::to_string(interpreter().id())));
+  EXPECT_THAT(error.message(), HasSubstr("an Object of interpreter " + std::to_string(other.id()) +
+                                         " was used in a session of interpreter " + std::to_string(interpreter().id())));
 }
 
 TEST_F(SessionTest, ObjectDoesNotOutliveItsSession) {

@@ -118,7 +118,8 @@ TEST_F(TorchInterpretersTest, DistributedImportsAndMetadataGivesTheRealVersion) 
   for (Interpreter& interpreter : interpreters()) {
     auto session = interpreter.acquire_session();
     EXPECT_NO_THROW(session.import_module("torch.distributed"));
-    EXPECT_EQ(session.global("importlib.metadata", "version")("torch").to_value().as_str(), session.global("torch", "__version__").str());
+    EXPECT_EQ(session.global("importlib.metadata", "version")("torch").to_value().as_str(),
+              session.global("torch", "__version__").str());
   }
 }
 

@@ -48,7 +48,8 @@ TEST(Value, WrongKindIsNamed) {
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(error.message(), "expected a value of kind int, found str: \"x\"");
   EXPECT_EQ(error_of([] { Value().as_tensor(); }).message(), "expected a value of kind Tensor, found None");
-  EXPECT_EQ(error_of([] { static_cast<void>(Value(1.5).size()); }).message(), "expected a value of kind list, tuple, dict, str or bytes, found float: 1.5");
+  EXPECT_EQ(error_of([] { static_cast<void>(Value(1.5).size()); }).message(),
+            "expected a value of kind list, tuple, dict, str or bytes, found float: 1.5");
   EXPECT_EQ(error_of([] { Value(true).as_int(); }).message(), "expected a value of kind int, found bool: True");
 }
 
@@ -65,7 +66,8 @@ TEST(Value, ContainersAreReadByIndexAndKey) {
 }
 
 TEST(Value, ReprReadsLikePython) {
-  const Value value = Value::dict({{"logits", Tensor::empty({1, 2})}, {"rest", Value::tuple({Value(), true, 1.0, -2, "a\"b", Value::bytes("\x01z\xff")})}});
+  const Value value = Value::dict(
+      {{"logits", Tensor::empty({1, 2})}, {"rest", Value::tuple({Value(), true, 1.0, -2, "a\"b", Value::bytes("\x01z\xff")})}});
   EXPECT_EQ(value.repr(), "{\"logits\": Tensor(float32[1, 2]), \"rest\": (None, True, 1.0, -2, \"a\\\"b\", b\"\\x01z\\xff\")}");
   EXPECT_EQ(Value::tuple({1}).repr(), "(1,)");
   EXPECT_EQ(Value::list({}).repr(), "[]");

@@ -114,7 +114,8 @@ TEST(Tensor, BlobWithTooFewStridesOrNoDataIsRefused) {
   float element = 0;
   EXPECT_EQ(error_of([&] { Tensor::from_blob(&element, {1, 1}, DType::float32(), {}, {1}); }).message(),
             "from_blob: strides [1] for shape [1, 1]; expected one stride a dimension, or none");
-  EXPECT_EQ(error_of([] { Tensor::from_blob(nullptr, {2}, DType::int64()); }).message(), "from_blob: data is null for a tensor int64[2]");
+  EXPECT_EQ(error_of([] { Tensor::from_blob(nullptr, {2}, DType::int64()); }).message(),
+            "from_blob: data is null for a tensor int64[2]");
 }
 
 TEST(Tensor, ManyDimensionsAreKept) {
@@ -210,7 +211,8 @@ TEST(Dlpack, WhatCannotBeReadIsRefusedAndStaysTheCallers) {
   EXPECT_EQ(error_of([] { Tensor::from_dlpack(nullptr); }).message(), "DLPack tensor: a null pointer");
   Source source;
   source.get()->version = {7, 2};
-  EXPECT_EQ(error_of([&] { Tensor::from_dlpack(&source.managed); }).message(), "DLPack tensor: made by DLPack 7.2; this library reads version 1.x");
+  EXPECT_EQ(error_of([&] { Tensor::from_dlpack(&source.managed); }).message(),
+            "DLPack tensor: made by DLPack 7.2; this library reads version 1.x");
   source.get()->dl_tensor.ndim = -1;
   EXPECT_EQ(error_of([&] { Tensor::from_dlpack(&source.managed); }).message(), "DLPack tensor: has -1 dimensions");
   source.get()->dl_tensor.shape = nullptr;

@@ -50,8 +50,9 @@ TEST(TorchBridge, StridesAndSpecialShapesAreKept) {
 }
 
 TEST(TorchBridge, EveryCommonElementTypeCrosses) {
-  for (const at::ScalarType type : {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble,
-                                    at::kComplexFloat, at::kComplexDouble, at::kUInt16, at::kUInt32, at::kUInt64, at::kFloat8_e4m3fn}) {
+  for (const at::ScalarType type :
+       {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble,
+        at::kComplexFloat, at::kComplexDouble, at::kUInt16, at::kUInt32, at::kUInt64, at::kFloat8_e4m3fn}) {
     const at::Tensor back = to_tensor(from_tensor(at::zeros({2}, at::kFloat).to(type)));
     EXPECT_EQ(back.scalar_type(), type) << c10::toString(type);
   }
@@ -71,7 +72,8 @@ TEST(TorchBridge, LazyConjugateIsComputed) {
 }
 
 TEST(TorchBridge, WhatHasNoStridedMemoryIsRefused) {
-  EXPECT_THAT(error_of([] { from_tensor(at::eye(2).to_sparse()); }).message(), HasSubstr("an at::Tensor that is sparse has no strided memory"));
+  EXPECT_THAT(error_of([] { from_tensor(at::eye(2).to_sparse()); }).message(),
+              HasSubstr("an at::Tensor that is sparse has no strided memory"));
   EXPECT_THAT(error_of([] { from_tensor(at::empty({2}, at::device(at::kMeta))); }).message(), HasSubstr("meta"));
   EXPECT_EQ(from_tensor(at::Tensor()).kind(), Value::Kind::kNone);
 }
@@ -84,8 +86,9 @@ TEST(TorchBridge, TensorWithATypeThatTorchDoesNotHaveIsRefused) {
 }
 
 TEST(TorchBridge, IvaluesCrossAsTrees) {
-  const Value value = Value::tuple({1, 2.5, true, "text", Value(), Value::list({from_tensor(at::ones({2})), from_tensor(at::zeros({1}))}),
-                                    Value::dict({{"a", 1}, {"b", 2}}), std::complex<double>(1, 2)});
+  const Value value =
+      Value::tuple({1, 2.5, true, "text", Value(), Value::list({from_tensor(at::ones({2})), from_tensor(at::zeros({1}))}),
+                    Value::dict({{"a", 1}, {"b", 2}}), std::complex<double>(1, 2)});
   const c10::IValue ivalue = to_ivalue(value);
   ASSERT_TRUE(ivalue.isTuple());
   EXPECT_TRUE(ivalue.toTupleRef().elements().vec()[5].isTensorList());
