@@ -66,17 +66,19 @@ void* ns_dlmopen(Lmid_t, const char* path, int) {
   return set_error(std::string("dlmopen of '") + (path ? path : "") + "': link namespaces of glibc cannot be made from private code");
 }
 
-void* lookup_in(NamespaceImpl& space, const std::vector<Library*>& scope, const SymbolName& name) {
+// `user`, if any, is bound to what it found.
+void* lookup_in(NamespaceImpl& space, const std::vector<Library*>& scope, const SymbolName& name, Library* user = nullptr) {
   const Elf64_Sym* symbol = nullptr;
   const Library* library = space.find_in(scope, name, symbol);
+  if (library && user) user->bound.insert(library);
   return library ? reinterpret_cast<void*>(space.address_of(*library, *symbol)) : nullptr;
 }
 
 // RTLD_DEFAULT: the scope that the caller's own references are bound in.
 void* lookup_default(NamespaceImpl& space, Library* caller, const SymbolName& name) {
-  if (void* found = lookup_in(space, space.global_scope, name)) return found;
+  if (void* found = lookup_in(space, space.global_scope, name, caller)) return found;
   if (caller) {
-    if (void* found = lookup_in(space, caller->local_scope, name)) return found;
+    if (void* found = lookup_in(space, caller->local_scope, name, caller)) return found;
   }
   if (void* found = find_interposed(name.text)) return found;
   if (space.options.policy.is_private_symbol && space.options.policy.is_private_symbol(name.text)) return nullptr;
@@ -93,7 +95,7 @@ void* lookup_next(NamespaceImpl& space, Library* caller, const SymbolName& name)
   const auto self = std::find(scope.begin(), scope.end(), caller);
   if (self != scope.end()) scope.erase(scope.begin(), std::next(self));
   std::erase(scope, caller);
-  if (void* found = lookup_in(space, scope, name)) return found;
+  if (void* found = lookup_in(space, scope, name, caller)) return found;
   if (void* found = find_interposed(name.text)) return found;
   return space.find_system(caller, name.text, {name.version, {}, false});
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,8 +50,7 @@ struct Library {
   // unload.cpp
   bool stays = false;                       // DF_1_NODELETE or RTLD_NODELETE
   bool withdrawn = false;                   // being unloaded, or kept only because it cannot be: nobody finds it any more
-  std::uint64_t loaded_at = 0;              // in the namespace's count of loads
-  std::uint64_t global_since = 0;           // in the same count
+  std::set<const Library*> bound;           // libraries that its references are bound to, or dlsym gave it symbols of
 
   // tls.cpp
   std::uint64_t tls_module = 0;

@@ -39,7 +39,7 @@ std::optional<std::string> file_of_host_library(const std::string& name) {
 
 class Load {
  public:
-  Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) { ++space_.load_count; }
+  Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) {}
   ~Load() {
     if (!committed_) undo();
   }
@@ -57,7 +57,8 @@ class Load {
     return root;
   }
 
-  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered.
+  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered. Independent libraries in glibc's order,
+  // the last of the breadth-first list first: some depend on what they do not name.
   std::vector<Library*> initialisation_order() const {
     std::vector<Library*> order;
     std::set<Library*> visited;
@@ -66,7 +67,8 @@ class Load {
       for (Library* needed : library->needed) self(self, needed);
       order.push_back(library);
     };
-    visit(visit, added_.front());
+    const std::vector<Library*>& scope = added_.front()->local_scope;
+    for (auto library = scope.rbegin(); library != scope.rend(); ++library) visit(visit, *library);
     return order;
   }
 
@@ -94,7 +96,6 @@ class Load {
     library->path = path;
     library->identity = file.identity;
     library->loaded_by = loaded_by;
-    library->loaded_at = space_.load_count;
     library->stays = file.dynamic.no_delete;
     library->names = {std::string(file_name(path))};
     if (!file.dynamic.soname.empty()) library->names.push_back(file.dynamic.soname);
@@ -272,6 +273,10 @@ class Load {
       const BindingLog log{scope, known ? &known->libraries[i] : nullptr, &fresh.libraries[i]};
       if (auto done = relocate(space_, *added_[i], deferred, log); !done) return done;
     }
+    if (!known) fresh.note_bound();
+    for (std::size_t i = 0; i < added_.size(); ++i) {
+      for (std::uint32_t index : (known ? *known : fresh).bound[i]) added_[i]->bound.insert(scope.at(index));
+    }
     if (!known) keep_resolution(scope.key(), std::make_shared<const ResolutionRecord>(std::move(fresh)));
     run_deferred(deferred);
     for (const Library* library : added_) {
@@ -337,7 +342,6 @@ Library* NamespaceImpl::load_known(Library* library, Visibility visibility) {
 
 void NamespaceImpl::make_global(Library* library) {
   if (std::exchange(library->global, true)) return;
-  library->global_since = load_count;
   global_scope.push_back(library);
 }
 

@@ -104,7 +104,6 @@ class NamespaceImpl {
   std::map<pthread_key_t, Library*> keys;                              // guarded by threads_lock: pthread keys, and whose destructor each has
   mutable std::mutex threads_lock;                                     // never held while foreign code runs
   std::map<pthread_t, Library*> threads;                               // guarded by threads_lock: running threads, and the library that started each
-  std::uint64_t load_count = 0;                                        // loads so far
   std::uint64_t added_count = 0, removed_count = 0;                    // libraries ever, for dl_iterate_phdr
   std::atomic<std::uint64_t> static_tls_version{0};                    // counts libraries with initial-exec TLS
   const std::uint64_t serial;                                          // unique in the process

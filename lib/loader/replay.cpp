@@ -1,6 +1,7 @@
 #include "lib/loader/replay.h"
 
 #include <mutex>
+#include <set>
 
 namespace deploy::loader {
 
@@ -24,6 +25,16 @@ void append(std::string& key, const FileIdentity& identity) {
 }
 
 }  // namespace
+
+void ResolutionRecord::note_bound() {
+  for (const std::vector<RecordedBinding>& bindings : libraries) {
+    std::set<std::uint32_t> indices;
+    for (const RecordedBinding& binding : bindings) {
+      if (binding.library != RecordedBinding::kUnknown && binding.library != RecordedBinding::kOutside) indices.insert(binding.library);
+    }
+    bound.emplace_back(indices.begin(), indices.end());
+  }
+}
 
 ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local, const std::vector<Library*>& added) {
   for (const auto* list : {&global, &local}) {

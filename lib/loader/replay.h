@@ -33,6 +33,10 @@ struct RecordedBinding {
 // By library of the load, then by symbol index. Libraries without symbol references are empty.
 struct ResolutionRecord {
   std::vector<std::vector<RecordedBinding>> libraries;
+  // By library of the load: the indices of the other libraries of the scope that any of its references is bound to.
+  std::vector<std::vector<std::uint32_t>> bound;
+
+  void note_bound();  // fills `bound` from `libraries`
 };
 
 // The scope of one load: global libraries first, then the local ones, each once.

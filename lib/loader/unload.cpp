@@ -13,16 +13,15 @@
 //   - what dlopen holds, DF_1_NODELETE and RTLD_NODELETE, whose initialisers run at this moment, and the caller of dlclose;
 //   - who defines a unique symbol that the namespace has adopted (as with glibc);
 //   - who started a thread that runs, and who registered destructors of thread_local objects that have not run yet.
-// A reached library keeps what it may be bound to: what it needs, its local scope, and whatever was global when it was loaded. That is more than what it
-// is bound to in fact, and spares the record of every binding. All the rest goes: exit handlers and finalisers run in reverse order of
+// A reached library keeps what it needs and what its references are bound to. All the rest goes: exit handlers and finalisers run in reverse order of
 // initialisation, without the tables' lock, then it is unmapped. If a finaliser started a thread, the memory is kept until the namespace goes.
 
 namespace deploy::loader {
 
 std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
   std::set<const Library*> reached;
-  std::vector<Library*> queue;
-  const auto reach = [&](Library* library) {
+  std::vector<const Library*> queue;
+  const auto reach = [&](const Library* library) {
     if (library && reached.insert(library).second) queue.push_back(library);
   };
   const std::lock_guard guard(lock);
@@ -31,7 +30,7 @@ std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
       reach(library.get());
     }
   }
-  for (const auto& [name, definition] : unique_symbols) reach(const_cast<Library*>(definition.library));
+  for (const auto& [name, definition] : unique_symbols) reach(definition.library);
   {
     const std::lock_guard threads_guard(threads_lock);
     for (const auto& [thread, starter] : threads) reach(starter);
@@ -39,11 +38,8 @@ std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
   while (!queue.empty()) {
     const Library* library = queue.back();
     queue.pop_back();
-    for (Library* other : library->needed) reach(other);
-    for (Library* other : library->local_scope) reach(other);
-    for (Library* other : global_scope) {
-      if (other->global_since <= library->loaded_at) reach(other);
-    }
+    for (const Library* other : library->needed) reach(other);
+    for (const Library* other : library->bound) reach(other);
   }
   std::vector<Library*> rest;
   for (const auto& library : libraries) {

@@ -1,0 +1,133 @@
+#include <set>
+#include <sstream>
+
+#include "tests/cpp/loader/fixture_namespace.h"
+
+// Symbols across libraries that were loaded apart, across namespaces, and the errors of lookups.
+
+namespace deploy::loader {
+
+namespace {
+
+void* address(Namespace& space, Library* library, const std::string& name) {
+  auto found = space.symbol(library, name);
+  EXPECT_TRUE(found) << found.failure().message;
+  return found ? *found : nullptr;
+}
+
+void* result_of(Namespace& space, Library* library, const std::string& function) {
+  return reinterpret_cast<void* (*)()>(address(space, library, function))();
+}
+
+TEST(Scope, UniqueSymbolsAreOneInANamespaceAndNoneBetweenNamespaces) {
+  std::set<void*> statics;
+  std::vector<std::unique_ptr<Namespace>> spaces;
+  for (int i = 0; i < 3; ++i) {
+    Namespace& space = *spaces.emplace_back(make_namespace());
+    Library* a = load_fixture(space, "unique_a");
+    Library* b = load_fixture(space, "unique_b");
+    for (const char* function : {"address_of_unique", "address_of_local_static"}) {
+      EXPECT_EQ(result_of(space, a, function), result_of(space, b, function)) << function;
+      EXPECT_TRUE(statics.insert(result_of(space, a, function)).second) << function << " is shared between namespaces";
+    }
+  }
+}
+
+TEST(Scope, LocalLibrariesDoNotServeOthersAndGlobalOnesDo) {
+  auto space = make_namespace();
+  load_fixture(*space, "which_1");
+  EXPECT_NE(load_failure(*space, "undefined").find("nobody_defines_this"), std::string::npos);
+  Library* second = load_fixture(*space, "which_2");
+  EXPECT_EQ(call(*space, second, "reached_by_2"), 2);
+
+  auto other = make_namespace();
+  load_fixture(*other, "which_1", Visibility::kGlobal);
+  second = load_fixture(*other, "which_2");
+  EXPECT_EQ(call(*other, second, "reached_by_2"), 1) << "what is global comes before the library's own definition";
+}
+
+TEST(Scope, ALaterGlobalLoadWidensAnEarlierLocalOne) {
+  auto space = make_namespace();
+  Library* first = load_fixture(*space, "which_1", Visibility::kLocal);
+  EXPECT_EQ(load_fixture(*space, "which_1", Visibility::kGlobal), first);
+  EXPECT_EQ(call(*space, load_fixture(*space, "which_2"), "reached_by_2"), 1);
+}
+
+TEST(Scope, AReplayedLoadBindsAsTheFirstDid) {
+  for (int i = 0; i < 3; ++i) {
+    auto space = make_namespace();
+    load_fixture(*space, "which_1", i == 1 ? Visibility::kGlobal : Visibility::kLocal);
+    EXPECT_EQ(call(*space, load_fixture(*space, "which_2"), "reached_by_2"), i == 1 ? 1 : 2);
+    auto other = make_namespace();
+    EXPECT_EQ(call(*other, load_fixture(*other, "interposed"), "check"), 0);
+  }
+}
+
+TEST(Scope, EverySymbolOfEveryHashStyleIsFound) {
+  for (const char* fixture : {"hash_gnu", "hash_sysv", "hash_both", "hash_one_bucket"}) {
+    auto space = make_namespace();
+    Library* library = load_fixture(*space, fixture);
+    for (int n = 100; n < 500; ++n) EXPECT_EQ(call(*space, library, "symbol_" + std::to_string(n)), n) << fixture;
+    for (const char* absent : {"symbol_99", "symbol_500", "symbol_", "", "_symbol_100"}) EXPECT_FALSE(space->symbol(library, absent)) << fixture;
+  }
+}
+
+TEST(Scope, ALibraryThatExportsNothingLoads) {
+  auto space = make_namespace();
+  Library* library = load_fixture(*space, "no_exports");
+  auto found = space->symbol(library, "hidden_function");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.failure().message, fixture_path("no_exports") + " and its dependencies do not define 'hidden_function'");
+}
+
+TEST(Scope, HiddenSymbolsAreNotFoundFromOutside) {
+  auto space = make_namespace();
+  EXPECT_FALSE(space->symbol(load_fixture(*space, "which_2_hidden"), "which"));
+  EXPECT_TRUE(space->symbol(load_fixture(*space, "which_2_protected"), "which"));
+}
+
+TEST(Scope, AVersionThatNoLibraryHasFailsTheLoad) {
+  auto space = make_namespace();
+  const std::string message = load_failure(*space, "versions_user_future");
+  EXPECT_NE(message.find("undefined symbol 'versioned' of version V3 of libfx_versions.so"), std::string::npos) << message;
+}
+
+TEST(Scope, DataIsTheNamespacesOwn) {
+  auto first = make_namespace(), second = make_namespace();
+  auto* a = static_cast<int*>(address(*first, load_fixture(*first, "provider"), "provided_data"));
+  auto* b = static_cast<int*>(address(*second, load_fixture(*second, "provider"), "provided_data"));
+  ASSERT_NE(a, b);
+  *a = 100;
+  EXPECT_EQ(*b, 7);
+}
+
+TEST(Scope, TextIsOnePhysicalFileForAll) {
+  auto first = make_namespace(), second = make_namespace();
+  load_fixture(*first, "hash_gnu");
+  load_fixture(*second, "hash_gnu");
+  const std::string maps = read_file("/proc/self/maps");
+  int executable = 0;
+  std::istringstream lines(maps);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("libfx_hash_gnu.so") != std::string::npos && line.find("r-xp") != std::string::npos) ++executable;
+  }
+  EXPECT_EQ(executable, 2) << "two mappings of the same file's pages";
+}
+
+TEST(Scope, AHostSymbolServesWhatNoLibraryDefines) {
+  auto space = make_namespace();
+  take_log();
+  load_fixture(*space, "static_objects");
+  EXPECT_EQ(take_log(), (std::vector<int>{1, 2}));
+}
+
+TEST(Scope, AWeakThreadLocalReferenceToNothingIsNull) {
+  for (const char* fixture : {"tls_weak", "tls_weak_descriptors"}) {
+    auto space = make_namespace();
+    EXPECT_EQ(result_of(*space, load_fixture(*space, fixture), "address_of_absent_tls"), nullptr) << fixture;
+  }
+}
+
+}  // namespace
+
+}  // namespace deploy::loader
