@@ -6,22 +6,12 @@
 #include <vector>
 
 #include "deploy/interpreter.h"
+#include "tests/cpp/error_of.h"
 
 namespace deploy {
 namespace {
 
 using testing::HasSubstr;
-
-template <class F>
-Error error_of(F&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
 
 std::int64_t id_of_none(InterpreterSession& session) { return session.global("builtins", "id")(Value()).to_value().as_int(); }
 
@@ -52,6 +42,12 @@ TEST(Interpreter, FailureOfThePreloadIsThrownAndNamesTheModule) {
   EXPECT_EQ(error.code(), ErrorCode::kPython);
   EXPECT_EQ(error.python_type(), "ModuleNotFoundError");
   EXPECT_THAT(error.message(), HasSubstr("preload of \"no_such_module\": ModuleNotFoundError: No module named 'no_such_module'"));
+}
+
+TEST(Interpreter, EnvironmentThatCannotBeUsedIsRefused) {
+  const Error error = error_of([] { Interpreter({.site_packages = {"/does/not/exist"}}); });
+  EXPECT_EQ(error.code(), ErrorCode::kEnvironment);
+  EXPECT_EQ(error.message(), "site-packages \"/does/not/exist\": no such folder");
 }
 
 TEST(Interpreter, LivesAsLongAsItsSession) {

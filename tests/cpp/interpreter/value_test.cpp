@@ -6,20 +6,10 @@
 #include <limits>
 
 #include "deploy/error.h"
+#include "tests/cpp/error_of.h"
 
 namespace deploy {
 namespace {
-
-template <class F>
-Error error_of(F&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
 
 TEST(Value, KeepsWhatItWasMadeFrom) {
   EXPECT_TRUE(Value().is_none());

@@ -9,23 +9,13 @@
 #include <vector>
 
 #include "deploy/error.h"
+#include "tests/cpp/error_of.h"
 
 namespace deploy {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class F>
-Error error_of(F&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
 
 // A managed tensor whose deleter counts.
 struct Source {

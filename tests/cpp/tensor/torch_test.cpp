@@ -3,21 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/cpp/error_of.h"
+
 namespace deploy {
 namespace {
 
 using testing::HasSubstr;
-
-template <class F>
-Error error_of(F&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
 
 TEST(TorchBridge, TensorsShareMemoryInBothDirections) {
   const at::Tensor source = at::arange(6, at::kFloat).reshape({2, 3});
