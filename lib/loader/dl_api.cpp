@@ -82,10 +82,7 @@ void* lookup_default(NamespaceImpl& space, Library* caller, const SymbolName& na
   }
   if (void* found = find_interposed(name.text)) return found;
   if (space.options.policy.is_private_symbol && space.options.policy.is_private_symbol(name.text)) return nullptr;
-  if (void* found = space.find_system(caller, name.text, {name.version, {}, false})) return found;
-  // glibc's own functions, whatever version is the default one.
-  static void* const c_library = ::dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-  return c_library ? ::dlsym(c_library, std::string(name.text).c_str()) : nullptr;
+  return space.find_system(caller, name.text, {name.version, {}, false});
 }
 
 // RTLD_NEXT: what the caller's reference would bind to if the search began after the caller.

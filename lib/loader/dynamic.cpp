@@ -76,12 +76,14 @@ std::vector<std::string> split_path(const std::string& path) {
   return parts;
 }
 
-Result<void> check_tables(const DynamicTable& t, const RawDynamic& raw, const ImageBytes& bytes) {
+Result<void> check_tables(const DynamicTable& t, const RawDynamic& raw, const ElfImage& image, const ImageBytes& bytes) {
   if (raw.rel || raw.plt_kind != DT_RELA) return malformed("DT_REL relocations; x86-64 has DT_RELA only (psABI 4.4)");
   if (raw.rela_entry != sizeof(Elf64_Rela)) return malformed("DT_RELAENT " + std::to_string(raw.rela_entry) + ", expected 24");
   if (raw.relr_entry != sizeof(Elf64_Relr)) return malformed("DT_RELRENT " + std::to_string(raw.relr_entry) + ", expected 8");
   if (raw.symbol_entry != sizeof(Elf64_Sym)) return malformed("DT_SYMENT " + std::to_string(raw.symbol_entry) + ", expected 24");
   if (t.symbols == 0) return malformed("no DT_SYMTAB");
+  if (t.init != 0 && !image.is_code(t.init)) return malformed("DT_INIT outside the code");
+  if (t.fini != 0 && !image.is_code(t.fini)) return malformed("DT_FINI outside the code");
   const struct {
     const char* name;
     AddressRange range;
@@ -137,7 +139,7 @@ Result<DynamicTable> DynamicTable::parse(const ElfImage& image, const ImageBytes
       table.soname = std::move(*value);
     }
   }
-  if (auto checked = check_tables(table, raw, bytes); !checked) return checked.failure();
+  if (auto checked = check_tables(table, raw, image, bytes); !checked) return checked.failure();
   return table;
 }
 

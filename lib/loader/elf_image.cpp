@@ -66,6 +66,7 @@ Result<void> add_segment(ElfImage& image, const Elf64_Phdr& p, std::uint64_t fil
 bool inside_segment(const ElfImage& image, std::uint64_t vaddr, std::uint64_t size, bool in_file) {
   for (const Segment& s : image.segments) {
     const std::uint64_t extent = in_file ? s.file_size : s.memory_size;
+    if ((s.protection & PROT_READ) == 0) continue;
     if (vaddr >= s.vaddr && vaddr - s.vaddr <= extent && extent - (vaddr - s.vaddr) >= size) return true;
   }
   return false;
@@ -122,6 +123,12 @@ Result<ElfImage> ElfImage::parse(std::span<const std::byte> file) {
   return image;
 }
 
+bool ElfImage::is_code(std::uint64_t vaddr) const {
+  return std::any_of(segments.begin(), segments.end(), [vaddr](const Segment& s) {
+    return (s.protection & PROT_EXEC) != 0 && vaddr >= s.vaddr && vaddr - s.vaddr < s.file_size;
+  });
+}
+
 std::optional<std::span<const std::byte>> ImageBytes::at(std::uint64_t vaddr, std::uint64_t size) const {
   const auto rest = tail(vaddr);
   if (rest.data() == nullptr || rest.size() < size) return std::nullopt;
@@ -130,7 +137,7 @@ std::optional<std::span<const std::byte>> ImageBytes::at(std::uint64_t vaddr, st
 
 std::span<const std::byte> ImageBytes::tail(std::uint64_t vaddr) const {
   for (const Segment& s : image_->segments) {
-    if (vaddr < s.vaddr || vaddr - s.vaddr >= s.file_size) continue;
+    if (vaddr < s.vaddr || vaddr - s.vaddr >= s.file_size || (s.protection & PROT_READ) == 0) continue;
     const std::uint64_t skip = vaddr - s.vaddr;
     return {origin_ + (by_offset_ ? s.offset + skip : vaddr), s.file_size - skip};
   }

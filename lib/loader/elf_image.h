@@ -42,6 +42,9 @@ struct ElfImage {
   std::vector<Elf64_Phdr> program_headers;
   bool executable_stack = false;
 
+  // Whether `vaddr` lies in the file-backed part of an executable segment: only there may a file send the control flow.
+  bool is_code(std::uint64_t vaddr) const;
+
   // `file` is the whole file. Fails with kLoader and what was found and expected.
   static Result<ElfImage> parse(std::span<const std::byte> file);
 };
@@ -54,7 +57,7 @@ class ImageBytes {
     return {&image, reinterpret_cast<const std::byte*>(bias), false};
   }
 
-  // `size` bytes at `vaddr`, which lie inside the file-backed part of one segment; else nothing.
+  // `size` bytes at `vaddr`, which lie inside the file-backed part of one readable segment; else nothing.
   std::optional<std::span<const std::byte>> at(std::uint64_t vaddr, std::uint64_t size) const;
   // From `vaddr` to the end of the file-backed part of its segment.
   std::span<const std::byte> tail(std::uint64_t vaddr) const;

@@ -20,15 +20,21 @@ char* g_arguments[] = {g_program, nullptr};
 template <class Function>
 std::vector<Function> functions(const Library& library, const AddressRange& range) {
   std::vector<Function> list;
-  const auto* words = reinterpret_cast<const std::uintptr_t*>(library.address(range.vaddr));
-  for (std::uint64_t i = 0; i < range.size / sizeof(std::uintptr_t); ++i) {
-    // 0 and -1 mark unused entries (as crtbegin's old .ctors did).
-    if (words[i] != 0 && words[i] != ~std::uintptr_t{0}) list.push_back(reinterpret_cast<Function>(words[i]));
-  }
+  for (std::uintptr_t address : function_addresses(library, range)) list.push_back(reinterpret_cast<Function>(address));
   return list;
 }
 
 }  // namespace
+
+std::vector<std::uintptr_t> function_addresses(const Library& library, const AddressRange& range) {
+  std::vector<std::uintptr_t> list;
+  const auto* words = reinterpret_cast<const std::uintptr_t*>(library.address(range.vaddr));
+  for (std::uint64_t i = 0; i < range.size / sizeof(std::uintptr_t); ++i) {
+    // 0 and -1 mark unused entries (as crtbegin's old .ctors did).
+    if (words[i] != 0 && words[i] != ~std::uintptr_t{0}) list.push_back(words[i]);
+  }
+  return list;
+}
 
 // DT_INIT first, then DT_INIT_ARRAY in order (gABI chapter 5, "Initialization and Termination Functions").
 Result<void> NamespaceImpl::initialise(const std::vector<Library*>& order) {

@@ -273,14 +273,32 @@ class Load {
       const BindingLog log{scope, known ? &known->libraries[i] : nullptr, &fresh.libraries[i]};
       if (auto done = relocate(space_, *added_[i], deferred, log); !done) return done;
     }
-    if (!known) fresh.note_bound();
     for (std::size_t i = 0; i < added_.size(); ++i) {
-      for (std::uint32_t index : (known ? *known : fresh).bound[i]) added_[i]->bound.insert(scope.at(index));
+      for (std::uint32_t index : (known ? *known : fresh).libraries[i].bound) added_[i]->bound.insert(scope.at(index));
     }
     if (!known) keep_resolution(scope.key(), std::make_shared<const ResolutionRecord>(std::move(fresh)));
     run_deferred(deferred);
     for (const Library* library : added_) {
+      if (auto done = check_functions(*library); !done) return done;
       if (auto done = library->mapping.protect(library->image, library->dynamic.text_relocations); !done) return done;
+    }
+    return {};
+  }
+
+  // What the init and fini arrays point to, now that they are relocated, is code: of this library, or at least of one that is loaded.
+  Result<void> check_functions(const Library& library) const {
+    const auto is_code = [&](std::uintptr_t address) {
+      if (library.contains(address)) return library.image.is_code(address - library.bias());
+      for (const auto& other : space_.libraries) {
+        if (other->contains(address)) return other->image.is_code(address - other->bias());
+      }
+      Dl_info info;
+      return ::dladdr(reinterpret_cast<const void*>(address), &info) != 0;
+    };
+    for (const AddressRange& range : {library.dynamic.init_array, library.dynamic.fini_array}) {
+      for (std::uintptr_t address : function_addresses(library, range)) {
+        if (!is_code(address)) return Failure{ErrorCode::kLoader, library.path + ": an initialiser or finaliser outside the code"};
+      }
     }
     return {};
   }

@@ -109,6 +109,9 @@ class NamespaceImpl {
   const std::uint64_t serial;                                          // unique in the process
 };
 
+// init_fini.cpp: the functions that DT_INIT_ARRAY or DT_FINI_ARRAY lists, once it is relocated.
+std::vector<std::uintptr_t> function_addresses(const Library& library, const AddressRange& range);
+
 // interpose.cpp: the function that stands for `name` in every namespace (its own libdl and so on), or null.
 void* find_interposed(std::string_view name);
 

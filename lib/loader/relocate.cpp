@@ -2,8 +2,6 @@
 
 #include <sys/mman.h>
 
-#include <cstdlib>
-#include <new>
 
 #include "lib/loader/reloc_x86_64.h"
 
@@ -17,12 +15,9 @@ class Relocator {
  public:
   Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log)
       : space_(space), library_(library), deferred_(deferred), log_(log) {
-    if (log_.replay) {
-      for (std::uint32_t i = 0; i < log_.scope.size(); ++i) biases_.push_back(log_.scope.at(i)->bias());
-    }
-    // Zeroed by the kernel page by page, as it is used: most symbols of a large library are never referred to.
-    bound_.reset(static_cast<Bound*>(std::calloc(symbol_count(), sizeof(Bound))));
-    if (!bound_) throw std::bad_alloc();
+    for (std::uint32_t i = 0; i < RecordedBinding::kFirst; ++i) biases_.push_back(0);
+    for (std::uint32_t i = 0; i < log_.scope.size(); ++i) biases_.push_back(log_.scope.at(i)->bias());
+    if (!log_.replay) log_.fresh->bindings = BindingTable(symbol_count());
   }
 
   Result<void> run() {
@@ -32,13 +27,6 @@ class Relocator {
   }
 
  private:
-  struct Bound {
-    Definition definition;
-    bool known;
-  };
-  struct Free {
-    void operator()(Bound* bound) const { std::free(bound); }
-  };
   std::size_t symbol_count() const { return library_.symbols->symbols().size(); }
 
   // A place must lie in a writable segment: a damaged file must not write elsewhere.
@@ -61,56 +49,64 @@ class Relocator {
                                     ": " + what};
   }
 
-  // What the relocation's symbol is bound to; null, and failure_ says why, where it cannot be bound.
+  const BindingTable& bindings() const { return log_.replay ? log_.replay->bindings : log_.fresh->bindings; }
+
+  // Where the relocation's symbol is, if that is known and bias + value is all there is to it. Nearly every reference but the first
+  // to a symbol ends here; under replay, the first as well.
+  bool plain_address(std::size_t index, std::uint64_t& address) const {
+    if (index >= bindings().size() || !bindings()[index].is_plain) return false;
+    address = biases_[bindings()[index].library] + bindings()[index].value;
+    return true;
+  }
+
+  // What the relocation's symbol is bound to; null, and failure_ says why, where it cannot be bound. Valid until the next call.
   const Definition* bind(const Elf64_Rela& r) {
     const std::size_t index = ELF64_R_SYM(r.r_info);
     if (index >= symbol_count()) {
       failure_ = failure(r, "symbol " + std::to_string(index) + " of a table of " + std::to_string(symbol_count()));
       return nullptr;
     }
-    Bound& bound = bound_[index];
-    if (bound.known) return &bound.definition;
     if (index == STN_UNDEF) {
-      bound = {Definition{&library_, nullptr, 0, false}, true};
-      return &bound.definition;
+      bound_ = Definition{&library_, nullptr, 0, false};
+      return &bound_;
     }
+    if (const auto known = special_.find(index); known != special_.end()) return &known->second;
     auto definition = log_.replay ? replayed(index) : space_.resolve(library_, index);
     if (!definition) {
       failure_ = std::move(definition.failure());
       return nullptr;
     }
-    bound = {*definition, true};
-    if (!log_.replay) record(index, *definition);
-    return &bound.definition;
-  }
-
-  const RecordedBinding* plain_binding(std::size_t index) const {
-    if (!log_.replay || index >= log_.replay->size()) return nullptr;
-    const RecordedBinding& binding = (*log_.replay)[index];
-    return binding.is_plain ? &binding : nullptr;
+    bound_ = *definition;
+    const bool is_plain = log_.replay ? bindings()[index].is_plain : record(index, *definition);
+    if (!is_plain) special_.emplace(index, *definition);
+    return &bound_;
   }
 
   Result<Definition> replayed(std::size_t index) {
-    const RecordedBinding binding = index < log_.replay->size() ? (*log_.replay)[index] : RecordedBinding{};
+    const RecordedBinding& binding = bindings()[index];
     if (binding.library == RecordedBinding::kUnknown) return space_.resolve(library_, index);
     if (binding.library == RecordedBinding::kOutside) return space_.resolve_outside(library_, index);
-    const Library& library = *log_.scope.at(binding.library);
+    const Library& library = *log_.scope.at(binding.library - RecordedBinding::kFirst);
     return space_.adopt(library, library.symbols->symbols()[binding.symbol]);
   }
 
-  void record(std::size_t index, const Definition& definition) {
-    std::vector<RecordedBinding>& bindings = *log_.fresh;
-    if (bindings.empty()) bindings.resize(symbol_count());
+  // Writes down what the symbol was bound to, and says whether it is plain.
+  bool record(std::size_t index, const Definition& definition) {
+    RecordedBinding& binding = log_.fresh->bindings[index];
     if (!definition.library) {
-      bindings[index].library = RecordedBinding::kOutside;
-    } else if (definition.symbol) {
-      const Elf64_Sym& symbol = *definition.symbol;
-      const auto at = static_cast<std::uint32_t>(&symbol - definition.library->symbols->symbols().data());
-      const std::uint32_t library = log_.scope.index_of(definition.library);
-      const bool is_plain = library != RecordedBinding::kUnknown && !definition.is_ifunc && symbol.st_shndx != SHN_ABS &&
-                            ELF64_ST_TYPE(symbol.st_info) != STT_TLS && ELF64_ST_BIND(symbol.st_info) != STB_GNU_UNIQUE;
-      bindings[index] = {library, at, symbol.st_value, is_plain};
+      binding.library = RecordedBinding::kOutside;
+      return false;
     }
+    const auto library = definition.library == &library_ ? own_index_ : log_.scope.index_of(definition.library);
+    if (!definition.symbol || !library) return false;
+    const Elf64_Sym& symbol = *definition.symbol;
+    binding.library = *library + RecordedBinding::kFirst;
+    binding.symbol = static_cast<std::uint32_t>(&symbol - definition.library->symbols->symbols().data()) & 0x7fffffff;
+    binding.value = symbol.st_value;
+    binding.is_plain = !definition.is_ifunc && symbol.st_shndx != SHN_ABS && ELF64_ST_TYPE(symbol.st_info) != STT_TLS &&
+                       ELF64_ST_BIND(symbol.st_info) != STB_GNU_UNIQUE;
+    if (definition.library != &library_) log_.fresh->bound.insert(*library);
+    return binding.is_plain;
   }
 
   // DT_RELR (gABI, "Relative Relocation Table"): an even word is a place; an odd one a bitmap of the 63 words after the last place.
@@ -153,14 +149,15 @@ class Relocator {
           write64(place, library_.bias() + static_cast<std::uint64_t>(r.r_addend));
           continue;
         }
-        if (const RecordedBinding* known = plain_binding(ELF64_R_SYM(r.r_info))) {
-          write64(place, biases_[known->library] + known->value + (type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0));
+        const std::uint64_t addend = type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0;
+        if (std::uint64_t address; plain_address(ELF64_R_SYM(r.r_info), address)) {
+          write64(place, address + addend);
           continue;
         }
         const Definition* definition = bind(r);
         if (!definition) return failure_;
         if (!definition->is_ifunc) {
-          write64(place, definition->address + (type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0));
+          write64(place, definition->address + addend);
           continue;
         }
       }
@@ -181,7 +178,10 @@ class Relocator {
     const auto addend = static_cast<std::uint64_t>(r.r_addend);
     switch (type) {
       case R_X86_64_RELATIVE64: write64(place, library_.bias() + addend); return {};
-      case R_X86_64_IRELATIVE: deferred_.push_back({place, library_.bias() + addend, 0}); return {};
+      case R_X86_64_IRELATIVE:
+        if (!library_.image.is_code(addend)) return failure(r, "a resolver outside the code");
+        deferred_.push_back({place, library_.bias() + addend, 0});
+        return {};
       case R_X86_64_DTPMOD64:
       case R_X86_64_DTPOFF64:
       case R_X86_64_TPOFF64:
@@ -198,6 +198,7 @@ class Relocator {
     const auto addend = static_cast<std::uint64_t>(r.r_addend);
     if (d.is_ifunc) {
       if (type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) return failure(r, "against an indirect function");
+      if (!d.library->image.is_code(d.address - d.library->bias())) return failure(r, "a resolver outside the code");
       deferred_.push_back({place, d.address, type == R_X86_64_64 ? r.r_addend : 0});
       return {};
     }
@@ -288,8 +289,10 @@ class Relocator {
   Library& library_;
   std::vector<DeferredRelocation>& deferred_;
   const BindingLog& log_;
-  std::vector<std::uintptr_t> biases_;  // of the scope's libraries, for replay
-  std::unique_ptr<Bound[], Free> bound_;  // by symbol index
+  const std::optional<std::uint32_t> own_index_ = log_.scope.index_of(&library_);
+  std::vector<std::uintptr_t> biases_;                   // by RecordedBinding::library
+  std::unordered_map<std::size_t, Definition> special_;  // by symbol index: those that are not plain
+  Definition bound_;
   Failure failure_;
   const Segment* place_segment_ = nullptr;
 };

@@ -17,8 +17,8 @@ struct DeferredRelocation {
 // One library's part of a ResolutionRecord: replayed where there is one, else written down.
 struct BindingLog {
   const ReplayScope& scope;
-  const std::vector<RecordedBinding>* replay;
-  std::vector<RecordedBinding>* fresh;
+  const LibraryRecord* replay;
+  LibraryRecord* fresh;
 };
 
 // Applies DT_RELR, DT_RELA and DT_JMPREL of `library`, all symbols bound now; what needs a resolver function goes to `deferred`, to be run when

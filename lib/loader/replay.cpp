@@ -1,7 +1,9 @@
 #include "lib/loader/replay.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <mutex>
-#include <set>
+#include <new>
 
 namespace deploy::loader {
 
@@ -26,15 +28,12 @@ void append(std::string& key, const FileIdentity& identity) {
 
 }  // namespace
 
-void ResolutionRecord::note_bound() {
-  for (const std::vector<RecordedBinding>& bindings : libraries) {
-    std::set<std::uint32_t> indices;
-    for (const RecordedBinding& binding : bindings) {
-      if (binding.library != RecordedBinding::kUnknown && binding.library != RecordedBinding::kOutside) indices.insert(binding.library);
-    }
-    bound.emplace_back(indices.begin(), indices.end());
-  }
+BindingTable::BindingTable(std::size_t size)
+    : bindings_(static_cast<RecordedBinding*>(std::calloc(std::max<std::size_t>(size, 1), sizeof(RecordedBinding)))), size_(size) {
+  if (!bindings_) throw std::bad_alloc();
 }
+
+void BindingTable::Free::operator()(RecordedBinding* bindings) const { std::free(bindings); }
 
 ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local, const std::vector<Library*>& added) {
   for (const auto* list : {&global, &local}) {
@@ -48,9 +47,9 @@ ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<
   for (const Library* library : added) append(key_, library->identity);
 }
 
-std::uint32_t ReplayScope::index_of(const Library* library) const {
+std::optional<std::uint32_t> ReplayScope::index_of(const Library* library) const {
   const auto found = indices_.find(library);
-  return found == indices_.end() ? RecordedBinding::kUnknown : found->second;
+  return found == indices_.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::shared_ptr<const ResolutionRecord> find_resolution(const std::string& key) {

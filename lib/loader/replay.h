@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,22 +23,43 @@
 namespace deploy::loader {
 
 struct RecordedBinding {
-  static constexpr std::uint32_t kUnknown = 0xffffffff;  // not recorded: resolve it
-  static constexpr std::uint32_t kOutside = 0xfffffffe;  // no library of the scope defines it: the host or the system may
-  std::uint32_t library = kUnknown;                      // index in the scope
-  std::uint32_t symbol = 0;                              // index in that library's symbol table
-  std::uint64_t value = 0;                               // that symbol's st_value
-  // Whether bias + value is all there is to it: no indirect function, no unique or absolute symbol.
-  bool is_plain = false;
+  static constexpr std::uint32_t kUnknown = 0;  // not recorded: resolve it
+  static constexpr std::uint32_t kOutside = 1;  // no library of the scope defines it: the host or the system may
+  static constexpr std::uint32_t kFirst = 2;    // library - kFirst is an index in the scope
+  std::uint32_t library;
+  std::uint32_t symbol : 31;    // index in that library's symbol table
+  std::uint32_t is_plain : 1;   // bias + value is all there is to it: no indirect function, no unique, absolute or thread-local symbol
+  std::uint64_t value;          // that symbol's st_value
 };
 
-// By library of the load, then by symbol index. Libraries without symbol references are empty.
-struct ResolutionRecord {
-  std::vector<std::vector<RecordedBinding>> libraries;
-  // By library of the load: the indices of the other libraries of the scope that any of its references is bound to.
-  std::vector<std::vector<std::uint32_t>> bound;
+// A binding for each symbol of one library. Its memory is zeroed by the kernel page by page, as it is used: most symbols of a large
+// library are never referred to.
+class BindingTable {
+ public:
+  BindingTable() = default;
+  explicit BindingTable(std::size_t size);
 
-  void note_bound();  // fills `bound` from `libraries`
+  std::size_t size() const { return size_; }
+  RecordedBinding& operator[](std::size_t index) { return bindings_[index]; }
+  const RecordedBinding& operator[](std::size_t index) const { return bindings_[index]; }
+
+ private:
+  struct Free {
+    void operator()(RecordedBinding* bindings) const;
+  };
+  std::unique_ptr<RecordedBinding[], Free> bindings_;
+  std::size_t size_ = 0;
+};
+
+// What one library of a load was bound to.
+struct LibraryRecord {
+  BindingTable bindings;            // by symbol index
+  std::set<std::uint32_t> bound;    // the scope's libraries, by index, that any reference is bound to
+};
+
+// By library of the load.
+struct ResolutionRecord {
+  std::vector<LibraryRecord> libraries;
 };
 
 // The scope of one load: global libraries first, then the local ones, each once.
@@ -47,7 +70,7 @@ class ReplayScope {
   const std::string& key() const { return key_; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(libraries_.size()); }
   const Library* at(std::uint32_t index) const { return libraries_[index]; }
-  std::uint32_t index_of(const Library* library) const;  // kUnknown where it is not in the scope
+  std::optional<std::uint32_t> index_of(const Library* library) const;
 
  private:
   std::vector<const Library*> libraries_;

@@ -67,7 +67,8 @@ std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym
     const TlsIndex index{library.tls_module, symbol.st_value};
     return reinterpret_cast<std::uintptr_t>(tls_get_addr(&index));
   }
-  return d.is_ifunc ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : d.address;
+  if (!d.is_ifunc) return d.address;
+  return library.image.is_code(d.address - library.bias()) ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : 0;
 }
 
 // Most references of a large library are to its own symbols. Their hashes stand in its hash table already: when the Bloom filters of all
@@ -120,7 +121,7 @@ Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size
   }
   const bool is_private = options.policy.is_private_symbol && options.policy.is_private_symbol(name);
   const bool is_weak = ELF64_ST_BIND(reference.st_info) == STB_WEAK || version.weak;
-  if (!is_private && !(is_weak && version.version.empty())) {
+  if (!is_private) {
     if (void* address = find_system(&from, name, version)) return outside(address);
   }
   if (is_weak) return Definition{};
@@ -151,6 +152,9 @@ void* NamespaceImpl::find_system(const Library* from, std::string_view name, con
     for (const Library* other : global_scope) look_in(other->system);
   }
   if (!found) look_in(system_handles);
+  // A library need not say that it needs the C library: every process has it.
+  static void* const c_library = ::dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  if (!found && version.empty() && c_library) found = ::dlsym(c_library, text.c_str());
   if (found) found = honour_copy_relocation(found, text);
   ::dlerror();
   return system_symbols[key] = found;

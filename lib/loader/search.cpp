@@ -71,9 +71,14 @@ std::string_view text_at(std::string_view cache, std::uint32_t offset) {
 std::string expand_origin(std::string_view folder, std::string_view library_path) {
   const std::size_t slash = library_path.rfind('/');
   const std::string origin(slash == std::string_view::npos ? "." : library_path.substr(0, slash));
-  std::string result(folder);
-  for (std::string_view token : {"${ORIGIN}", "$ORIGIN"}) {
-    for (std::size_t at; (at = result.find(token)) != std::string::npos;) result.replace(at, token.size(), origin);
+  std::string result;
+  while (!folder.empty()) {  // in one pass: the origin itself may hold the token
+    std::size_t taken = 1;
+    for (std::string_view token : {"${ORIGIN}", "$ORIGIN"}) {
+      if (folder.starts_with(token)) taken = token.size();
+    }
+    taken == 1 ? result.push_back(folder[0]) : void(result += origin);
+    folder.remove_prefix(taken);
   }
   return result;
 }

@@ -194,8 +194,10 @@ std::optional<std::uint32_t> SymbolTable::stored_hash(std::size_t index) const {
   if (gnu_.bucket_count == 0 || index < gnu_.first_symbol || index - gnu_.first_symbol >= gnu_.chains.size()) return std::nullopt;
   const Elf64_Sym& symbol = symbols_[index];
   if (symbol.st_shndx == SHN_UNDEF || (symbol.st_value == 0 && symbol.st_shndx != SHN_ABS)) return std::nullopt;
-  if (index < version_indices_.size() && (version_indices_[index] & kHiddenBit) != 0) return std::nullopt;
-  if (index < version_indices_.size() && version_indices_[index] == VER_NDX_LOCAL) return std::nullopt;
+  // Without version definitions every definition is a default one.
+  if (!definitions_.empty() && index < version_indices_.size()) {
+    if ((version_indices_[index] & kHiddenBit) != 0 || version_indices_[index] == VER_NDX_LOCAL) return std::nullopt;
+  }
   return gnu_.chains[index - gnu_.first_symbol] & ~1u;
 }
 

@@ -29,10 +29,12 @@
 // glibc numbers its modules from 1 and would need to know ours. Instead our numbers carry the top bit, and private libraries call our
 // __tls_get_addr, which passes all other numbers on to glibc's. So a TLS variable of a system library simply has glibc's number.
 //
-// A thread has one table, module number to block, reached through one initial-exec variable of libdeploy: an access costs a load of
-// the table, a bounds check and a load of the block, like glibc's. Blocks are allocated at first touch. Tables of all threads are
-// linked, so that unloading a library can free its blocks everywhere; the owner reads its own table without a lock, which is safe since
-// a module is removed only when none of its code runs. There is one pthread key for the process, not one a library.
+// A thread has one array, module number to block, reached through one initial-exec variable of libdeploy. An access costs a load of the array's
+// address, a bounds check and a load of the block, as with glibc, in ten instructions: the array is never null, the top bit makes the number
+// negative, so that one signed comparison sends glibc's modules and those beyond the end to the slow path, and it vanishes when the
+// number is scaled by the size of a pointer. Blocks are allocated at first touch. Tables of all threads are linked, so that unloading a
+// library can free its blocks everywhere; the owner reads its own array without a lock, which is safe since a module is removed only when
+// none of its code runs. There is one pthread key for the process, not one a library.
 //
 // At thread exit glibc first runs thread_local destructors, then pthread-key destructors, in up to PTHREAD_DESTRUCTOR_ITERATIONS
 // rounds. Private code can be called from both, so the blocks go in the last round.
@@ -58,9 +60,20 @@ struct ExitDestructor {
   void* library;
 };
 
+// A thread's blocks by module number. tlsdesc_x86_64.S knows this.
+struct Blocks {
+  std::int64_t limit;  // the first number beyond the end, kPrivateTlsModule included
+  void* block[1];      // as many as there are
+
+  std::size_t size() const { return static_cast<std::size_t>(limit) & ~kPrivateTlsModule; }
+  static Blocks* create(std::size_t size);
+};
+static_assert(offsetof(Blocks, limit) == 0 && offsetof(Blocks, block) == 8);
+
+constinit Blocks g_no_blocks{static_cast<std::int64_t>(kPrivateTlsModule), {}};
+
 struct ThreadTable {
-  std::size_t size = 0;  // of blocks; written by the owner only, under the lock. tlsdesc_x86_64.S knows these two
-  void** blocks = nullptr;
+  Blocks* blocks = &g_no_blocks;  // written by the owner only, under the lock
   ThreadTable *next = nullptr, *previous = nullptr;
   std::vector<ExitDestructor> destructors;
   std::uintptr_t thread_pointer = 0;
@@ -81,9 +94,9 @@ struct Registry {
 
 #define DEPLOY_STATIC_TLS __attribute__((tls_model("initial-exec")))
 extern "C" {
-thread_local ThreadTable* deploy_tls_table DEPLOY_STATIC_TLS = nullptr;  // read by tlsdesc_x86_64.S
+thread_local Blocks* deploy_tls_blocks DEPLOY_STATIC_TLS = &g_no_blocks;  // its table's; read by tlsdesc_x86_64.S
 }
-static_assert(offsetof(ThreadTable, size) == 0 && offsetof(ThreadTable, blocks) == 8);
+thread_local ThreadTable* t_table DEPLOY_STATIC_TLS = nullptr;
 thread_local bool t_ended DEPLOY_STATIC_TLS = false;  // the table has been freed in the last round of pthread-key destructors
 alignas(64) thread_local std::byte t_reserve[kStaticReserve] DEPLOY_STATIC_TLS;
 
@@ -111,11 +124,11 @@ void free_table(ThreadTable* table) {
     const std::lock_guard lock(r.lock);
     (table->previous ? table->previous->next : r.threads) = table->next;
     if (table->next) table->next->previous = table->previous;
-    for (std::size_t i = 0; i < table->size; ++i) {
-      if (!r.modules[i].block) std::free(table->blocks[i]);
+    for (std::size_t i = 0; i < table->blocks->size(); ++i) {
+      if (!r.modules[i].block) std::free(table->blocks->block[i]);
     }
   }
-  std::free(table->blocks);
+  if (table->blocks != &g_no_blocks) std::free(table->blocks);
   delete table;
 }
 
@@ -140,14 +153,15 @@ void at_thread_exit(void* value) {
   }
   run_destructors(table);
   const auto when_ended = std::move(table->when_ended);
-  deploy_tls_table = nullptr;
+  t_table = nullptr;
+  deploy_tls_blocks = &g_no_blocks;
   t_ended = true;
   free_table(table);
   for (const auto& [function, argument] : when_ended) function(argument);
 }
 
 ThreadTable* own_table() {
-  if (deploy_tls_table) return deploy_tls_table;
+  if (t_table) return t_table;
   Registry& r = registry();
   auto* table = new ThreadTable;
   table->thread_pointer = thread_pointer();
@@ -159,7 +173,7 @@ ThreadTable* own_table() {
     r.threads = table;
   }
   pthread_setspecific(r.key, table);
-  return deploy_tls_table = table;
+  return t_table = table;
 }
 
 std::byte* initialise_static(std::uintptr_t thread_pointer, const Module& module) {
@@ -179,7 +193,30 @@ void* allocate_block(const TlsImage& image) {
   return block;
 }
 
-__attribute__((noinline)) void* get_addr_slow(std::size_t module, std::uint64_t offset) {
+Blocks* Blocks::create(std::size_t size) {
+  auto* blocks = static_cast<Blocks*>(std::calloc(1, offsetof(Blocks, block) + size * sizeof(void*)));
+  if (!blocks) std::abort();
+  blocks->limit = static_cast<std::int64_t>(size | kPrivateTlsModule);
+  return blocks;
+}
+
+// The thread's array, large enough for `size` modules. Under the lock.
+Blocks* grow(ThreadTable* table, std::size_t size) {
+  Blocks* old = table->blocks;
+  if (size <= old->size()) return old;
+  Blocks* grown = Blocks::create(size);
+  std::memcpy(grown->block, old->block, old->size() * sizeof(void*));
+  if (old != &g_no_blocks) std::free(old);
+  return deploy_tls_blocks = table->blocks = grown;
+}
+
+extern "C" void* __tls_get_addr(TlsIndex*);
+
+__attribute__((noinline)) void* get_addr_slow(const TlsIndex* index) {
+  if ((index->module & kPrivateTlsModule) == 0) {
+    return index->module == 0 ? reinterpret_cast<void*>(index->offset) : __tls_get_addr(const_cast<TlsIndex*>(index));
+  }
+  const std::size_t module = index->module & ~kPrivateTlsModule;
   Registry& r = registry();
   ThreadTable* table = own_table();
   Module description;
@@ -188,17 +225,9 @@ __attribute__((noinline)) void* get_addr_slow(std::size_t module, std::uint64_t 
     const std::lock_guard lock(r.lock);
     description = r.modules[module];
     prepared = std::find(table->prepared.begin(), table->prepared.end(), module) != table->prepared.end();
-    if (module >= table->size) {
-      const std::size_t size = std::max(r.modules.size(), module + 1);
-      auto** blocks = static_cast<void**>(std::calloc(size, sizeof(void*)));
-      if (!blocks) std::abort();
-      if (table->blocks) std::memcpy(blocks, table->blocks, table->size * sizeof(void*));
-      std::free(table->blocks);
-      table->blocks = blocks;
-      table->size = size;
-    }
+    grow(table, std::max(r.modules.size(), module + 1));
   }
-  if (void*& block = table->blocks[module]; !block) {
+  if (void*& block = table->blocks->block[module]; !block) {
     if (!description.block) {
       block = allocate_block(description.image);
     } else {
@@ -206,10 +235,8 @@ __attribute__((noinline)) void* get_addr_slow(std::size_t module, std::uint64_t 
                        : initialise_static(thread_pointer(), description);
     }
   }
-  return static_cast<std::byte*>(table->blocks[module]) + offset;
+  return static_cast<std::byte*>(table->blocks->block[module]) + index->offset;
 }
-
-extern "C" void* __tls_get_addr(TlsIndex*);
 
 }  // namespace
 
@@ -259,23 +286,22 @@ void tls_remove(std::uint64_t module) {
   const std::lock_guard lock(r.lock);
   for (ThreadTable* t = r.threads; t; t = t->next) {
     std::erase(t->prepared, slot);
-    if (slot >= t->size) continue;
-    void* block = std::exchange(t->blocks[slot], nullptr);
+    if (slot >= t->blocks->size()) continue;
+    void* block = std::exchange(t->blocks->block[slot], nullptr);
     if (!r.modules[slot].block) std::free(block);
   }
   r.modules[slot] = {};
 }
 
 void* tls_get_addr(const TlsIndex* index) {
-  if (__builtin_expect((index->module & kPrivateTlsModule) == 0, 0)) {
-    return index->module == 0 ? reinterpret_cast<void*>(index->offset) : __tls_get_addr(const_cast<TlsIndex*>(index));
+  const Blocks* blocks = deploy_tls_blocks;
+  if (__builtin_expect(static_cast<std::int64_t>(index->module) < blocks->limit, 1)) {
+    const auto place = reinterpret_cast<std::uintptr_t>(blocks->block) + index->module * sizeof(void*);
+    if (void* block = *reinterpret_cast<void**>(place); __builtin_expect(block != nullptr, 1)) {
+      return static_cast<std::byte*>(block) + index->offset;
+    }
   }
-  const std::size_t module = index->module & ~kPrivateTlsModule;
-  const ThreadTable* table = deploy_tls_table;
-  if (__builtin_expect(table != nullptr && module < table->size, 1)) {
-    if (void* block = table->blocks[module]; __builtin_expect(block != nullptr, 1)) return static_cast<std::byte*>(block) + index->offset;
-  }
-  return get_addr_slow(module, index->offset);
+  return get_addr_slow(index);
 }
 
 namespace {
@@ -385,7 +411,7 @@ void tls_drop_destructors(void* library) {
   {
     const std::lock_guard lock(r.lock);
     for (ThreadTable* t = r.threads; t; t = t->next) {
-      for (auto it = t->destructors.rbegin(); t == deploy_tls_table && it != t->destructors.rend(); ++it) {
+      for (auto it = t->destructors.rbegin(); t == t_table && it != t->destructors.rend(); ++it) {
         if (it->library == library) own.push_back(*it);
       }
       std::erase_if(t->destructors, [&](const ExitDestructor& d) { return d.library == library; });

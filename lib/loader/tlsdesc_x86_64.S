@@ -36,33 +36,25 @@ deploy_tlsdesc_undefined:
 deploy_tlsdesc_dynamic:
     .cfi_startproc
     endbr64
-    pushq %rdi
-    .cfi_adjust_cfa_offset 8
-    pushq %rsi
-    .cfi_adjust_cfa_offset 8
+    movq %rdi, -8(%rsp)                           // the red zone is ours
     movq 8(%rax), %rdi
-    movq (%rdi), %rsi
-    btrq $63, %rsi                                // kPrivateTlsModule
-    jnc 1f
-    movq deploy_tls_table@gottpoff(%rip), %rax
+    movq %rsi, -16(%rsp)
+    movq deploy_tls_blocks@gottpoff(%rip), %rax
+    movq (%rdi), %rsi                             // TlsIndex::module
     movq %fs:(%rax), %rax
-    testq %rax, %rax
-    jz 1f
-    cmpq (%rax), %rsi                             // ThreadTable::size
-    jae 1f
-    movq 8(%rax), %rax                            // ThreadTable::blocks
-    movq (%rax,%rsi,8), %rax
+    cmpq (%rax), %rsi                             // Blocks::limit
+    jge 1f
+    movq 8(%rax,%rsi,8), %rax                     // Blocks::block
     testq %rax, %rax
     jz 1f
     addq 8(%rdi), %rax                            // TlsIndex::offset
+    movq -16(%rsp), %rsi
     subq %fs:0, %rax
-    popq %rsi
-    .cfi_adjust_cfa_offset -8
-    popq %rdi
-    .cfi_adjust_cfa_offset -8
+    movq -8(%rsp), %rdi
     ret
 
-1:  .cfi_adjust_cfa_offset 16
+1:  subq $16, %rsp                                // over the two that are saved
+    .cfi_adjust_cfa_offset 16
     pushq %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbp, 0

@@ -67,9 +67,21 @@ void NamespaceImpl::unload_unused(const Library* caller) {
   remove(victims);
 }
 
+namespace {
+
+// libstdc++ keeps 72 KB for exceptions thrown when memory has run out, and frees it for memory checkers only, by this function.
+void free_emergency_pool(const Library& library) {
+  if (!library.initialised) return;
+  const Elf64_Sym* symbol = library.symbols->find(SymbolName("_ZN9__gnu_cxx9__freeresEv"));
+  if (symbol) reinterpret_cast<void (*)()>(library.address(symbol->st_value))();
+}
+
+}  // namespace
+
 // Unpublishes first: the unwinder and dladdr must not see what is about to go.
 void NamespaceImpl::remove(const std::vector<Library*>& victims) {
   std::vector<SystemLibrary> handles;
+  for (const Library* library : victims) free_emergency_pool(*library);
   {
     const std::lock_guard guard(lock);
     const std::set<const Library*> gone(victims.begin(), victims.end());
