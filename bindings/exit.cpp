@@ -11,7 +11,6 @@
 #include "bindings/deferred.h"
 #include "bindings/exports.h"
 #include "bindings/gil.h"
-#include "deploy/error.h"
 
 namespace deploy::bindings {
 
@@ -73,7 +72,10 @@ Returning::Returning() noexcept { ++state().returning; }
 Returning::~Returning() { --state().returning; }
 
 GilRelease::GilRelease() {
-  if (exiting() && !is_exit_thread()) throw Error(ErrorCode::kClosed, "this process is exiting; no call can start any more");
+  if (exiting() && !is_exit_thread()) {
+    PyEval_SaveThread();
+    for (;;) pause();
+  }
   ++state().in_use;
   ++released_depth;
   state_ = PyEval_SaveThread();
