@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-TOPICS = ["call_cost", "scaling", "interpreters"]
+TOPICS = ["call_cost", "scaling", "interpreters", "loader"]
 
 
 def main():
