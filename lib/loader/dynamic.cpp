@@ -28,7 +28,10 @@ void read_entry(const Elf64_Dyn& d, DynamicTable& t, RawDynamic& raw) {
     case DT_SYMBOLIC: t.symbolic = true; break;
     case DT_TEXTREL: t.text_relocations = true; break;
     case DT_FLAGS: raw.flags = v; break;
-    case DT_FLAGS_1: t.no_delete = (v & DF_1_NODELETE) != 0; break;
+    case DT_FLAGS_1:
+      t.no_delete = (v & DF_1_NODELETE) != 0;
+      t.init_first = (v & DF_1_INITFIRST) != 0;
+      break;
     case DT_SYMTAB: t.symbols = v; break;
     case DT_SYMENT: raw.symbol_entry = v; break;
     case DT_STRTAB: t.strings = v; break;

@@ -18,6 +18,7 @@ struct DynamicTable {
   bool text_relocations = false;            // DT_TEXTREL or DF_TEXTREL
   bool static_tls = false;                  // DF_STATIC_TLS
   bool no_delete = false;                   // DF_1_NODELETE
+  bool init_first = false;                  // DF_1_INITFIRST
   std::uint64_t symbols = 0, strings = 0, strings_size = 0;
   std::uint64_t gnu_hash = 0, sysv_hash = 0;
   std::uint64_t version_symbols = 0;  // DT_VERSYM

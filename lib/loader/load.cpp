@@ -58,7 +58,7 @@ class Load {
   }
 
   // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered. Independent libraries in glibc's order,
-  // the last of the breadth-first list first: some depend on what they do not name.
+  // the last of the breadth-first list first: some depend on what they do not name. DF_1_INITFIRST comes before all.
   std::vector<Library*> initialisation_order() const {
     std::vector<Library*> order;
     std::set<Library*> visited;
@@ -67,6 +67,9 @@ class Load {
       for (Library* needed : library->needed) self(self, needed);
       order.push_back(library);
     };
+    for (Library* library : added_) {
+      if (library->dynamic.init_first) visit(visit, library);
+    }
     const std::vector<Library*>& scope = added_.front()->local_scope;
     for (auto library = scope.rbegin(); library != scope.rend(); ++library) visit(visit, *library);
     return order;
