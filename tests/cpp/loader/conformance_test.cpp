@@ -88,6 +88,7 @@ DEPLOY_BEHAVIOURS(Symbols,                                                      
                   {"ADiamondOfNeedsHasOneBottom", "diamond"},                                    //
                   {"NeedsInACircle", "circle"},                                                  //
                   {"WeakReferencesMayStayEmpty", "weak"},                                        //
+                  {"WeakAndStrongWithoutVersionToALibraryThatIsNotNeeded", "no_versions"},       //
                   {"CommonSymbolsAreOneInTheScope", "common_user"},                              //
                   {"AbsoluteSymbolsDoNotMove", "absolute_symbol"},                               //
                   {"UniqueSymbols", "unique_a"},                                                 //
