@@ -34,7 +34,7 @@ def is_shared_object(path: Path) -> bool:
 
 
 def module_of(path: Path, content: bytes) -> str | None:
-    """The dotted name of an extension module: its file's name ends as one does, and it defines the function that makes the module."""
+    """The dotted name of an extension module: the file's name ends as one does, and it has the function that makes the module."""
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         name = path.name.removesuffix(suffix)
         if name != path.name and name.isidentifier() and b"PyInit_" + name.encode() in content:

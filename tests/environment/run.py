@@ -2,9 +2,9 @@
 
     run.py [--build build] [--only PATTERN] [--no-document]
 
-It makes the environment (third_party/environment-requirements.txt) where it is not there yet. Each library is opened by path, each extension
-module imported, and each package used, in both interpreters at once, and the same is done in plain Python of that environment, which says
-what a failure is worth. What cannot be loaded in plain Python either is no failure.
+It makes the environment (third_party/environment-requirements.txt) where it is not there yet. Each library is opened by path, each
+extension module imported, and each package used, in both interpreters at once, and the same is done in plain Python of that
+environment, which says what a failure is worth: what cannot be loaded there either, for the same reason, is none of ours.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ import time
 
 import document
 import libraries
+import uses
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 PINS = ROOT / "third_party" / "environment-requirements.txt"
-USES = (
-    "numpy torch scipy pandas sklearn pyarrow pillow tokenizers safetensors sentencepiece regex lxml grpc psutil matplotlib cv2 numba triton"
-).split()
+USES = [name.removeprefix("use_") for name in vars(uses) if name.startswith("use_")]
 IDLE_S = 600  # no task takes that long: what is silent for longer hangs
 
 
@@ -57,7 +56,7 @@ class Runs:
         self.work = build / "environment"
 
     def do(self, name, mode, tasks):
-        """{task: the worker's entry}; a task that ended the process has {"died": how}. Key None: whether the last process ended well."""
+        """{task: the worker's entry}; a task that ended the process has {"died": how}. Key None: how the last process ended."""
         done = {}
         left = [list(task) for task in tasks]
         while left:
@@ -84,7 +83,7 @@ class Runs:
         todo, results, log = (self.work / f"{name}-{mode}.{end}" for end in ("tasks.json", "results.jsonl", "log"))
         todo.write_text(json.dumps(tasks))
         results.write_text("")
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.work), "MPLBACKEND": "Agg", "PYTHONPATH": str(self.build / "python")}
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.work), "PYTHONPATH": str(self.build / "python")}
         with log.open("a") as output:
             command = [str(self.python), str(HERE / "worker.py"), mode, str(todo), str(results)]
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=self.work)
@@ -109,7 +108,7 @@ class Runs:
 
 
 def again(runs, name, mode, tasks, done):
-    """A library of a wheel often finds what it needs only when something else has been loaded: those that failed are tried once more, after the rest."""
+    """A library of a wheel may find what it needs only after something else: those that failed are tried again, after the rest."""
     failed = [task for task in tasks if "results" in done[task] and not all(r["ok"] for r in done[task]["results"])]
     rest = [task for task in tasks if task not in failed and "results" in done[task]]
     if failed:
@@ -131,23 +130,23 @@ def main():
     python = make_environment(options.environment.absolute(), options.base_python)
     site = next(options.environment.resolve().glob("lib/python3*/site-packages"))
     found = [library for library in libraries.find(site) if fnmatch.fnmatch(str(library.path), options.only)]
-    uses = [name for name in USES if fnmatch.fnmatch(name, options.only)]
+    used = [name for name in USES if fnmatch.fnmatch(name, options.only)]
     print(f"{len(found)} libraries, {sum(1 for library in found if library.module)} of them extension modules", flush=True)
 
     runs = Runs(python, build)
     batches = {
         "open": [("open_library", str(site / library.path)) for library in found],
         "import": [("import_module", library.module) for library in found if library.module],
-        "use": [("use", name) for name in uses],
+        "use": [("use", name) for name in used],
     }
     outcome = {}
     for name, tasks in batches.items():
-        for mode in ("plain", "deploy"):
+        for mode in ("plain", "deploy", "beside") if name == "use" else ("plain", "deploy"):
             start = time.monotonic()
             done = runs.do(name, mode, tasks)
             outcome[name, mode] = again(runs, name, mode, tasks, done) if name == "open" else done
             print(f"{name} in {mode}: {time.monotonic() - start:.0f} s", flush=True)
-    table = document.Table(site, found, uses, outcome)
+    table = document.Table(site, found, used, outcome)
     if not options.no_document:
         (ROOT / "docs" / "environment.md").write_text(table.text(PINS))
     for line in table.failures():

@@ -1,4 +1,4 @@
-"""A small real use of each package. Each function returns a plain value that depends on the package's native code and is the same in every run."""
+"""A small real use of each package. Each returns a plain value that comes out of its native code and is the same in every run."""
 
 import hashlib
 import tempfile
@@ -19,7 +19,8 @@ def use_numpy():
         numpy.linalg.inv(numpy.zeros((2, 2)))
     except numpy.linalg.LinAlgError as error:
         message = str(error)
-    return [round(float(values[-1]), 6), bool(numpy.allclose(vectors.T @ vectors, numpy.eye(120))), round(abs(spectrum[3]), 9), message]
+    orthogonal = bool(numpy.allclose(vectors.T @ vectors, numpy.eye(120)))
+    return [round(float(values[-1]), 6), orthogonal, round(float(abs(spectrum[3])), 9), message]
 
 
 def use_torch():
@@ -82,7 +83,8 @@ def use_sklearn():
     from sklearn.svm import SVC
 
     x, y = make_classification(n_samples=200, n_features=8, random_state=0)
-    models = [LogisticRegression(), SVC(), RandomForestClassifier(20, random_state=0), HistGradientBoostingClassifier(max_iter=20, random_state=0)]
+    trees = [RandomForestClassifier(20, random_state=0), HistGradientBoostingClassifier(max_iter=20, random_state=0)]
+    models = [LogisticRegression(), SVC(), *trees]
     scores = [round(float(model.fit(x, y).score(x, y)), 4) for model in models]
     return scores, round(float(KMeans(3, n_init=2, random_state=0).fit(x).inertia_), 3)
 
@@ -165,7 +167,9 @@ def use_sentencepiece():
 
     model = io.BytesIO()
     text = [f"the cat number {i} sat on mat number {i * 7 % 13}" for i in range(200)]
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(text), model_writer=model, vocab_size=40, minloglevel=2, num_threads=1)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text), model_writer=model, vocab_size=40, minloglevel=2, num_threads=1
+    )
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return processor.encode("the cat sat", out_type=str), processor.decode(processor.encode("the cat sat"))
 
@@ -225,7 +229,13 @@ def use_psutil():
     import psutil
 
     process = psutil.Process()
-    return process.pid == os.getpid(), process.memory_info().rss > 0, psutil.cpu_count() >= 1, psutil.virtual_memory().total > 0, len(process.threads()) > 0
+    return (
+        process.pid == os.getpid(),
+        process.memory_info().rss > 0,
+        psutil.cpu_count() >= 1,
+        psutil.virtual_memory().total > 0,
+        len(process.threads()) > 0,
+    )
 
 
 def use_matplotlib():
@@ -344,6 +354,8 @@ def use_triton():
         kernel = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernel)
         signature = {"x": "*fp32", "y": "*fp32", "out": "*fp32", "n": "i32", "BLOCK": "constexpr"}
-        compiled = triton.compile(ASTSource(fn=kernel.add, signature=signature, constexprs={"BLOCK": 128}), target=GPUTarget("cuda", 80, 32))
+        compiled = triton.compile(
+            ASTSource(fn=kernel.add, signature=signature, constexprs={"BLOCK": 128}), target=GPUTarget("cuda", 80, 32)
+        )
         ptx = compiled.asm["ptx"]
     return "add.f32" in ptx, ptx.count("\n") > 20, sorted(compiled.asm)

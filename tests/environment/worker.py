@@ -1,14 +1,18 @@
 """Does a list of tasks in one process, each in plain Python or in all interpreters at once, and writes what came of them.
 
-    worker.py plain|deploy TASKS RESULTS
+    worker.py plain|deploy|beside TASKS RESULTS
 
-TASKS is a JSON list of [kind, subject], kind a function of probe.py. RESULTS gets a JSON object a line: {"begin": task} before a task, {"end":
-task, "results": [one per interpreter]} after it, and {"closed": true} at the very end. After a crash the driver sees what was begun.
+`beside`: the host process has done the same itself before, and so has libraries of the same names and threads of its own.
+
+TASKS is a JSON list of [kind, subject], kind a function of probe.py. RESULTS gets a JSON object a line: {"begin": task} before a
+task, {"end": task, "results": [one per interpreter]} after it, and {"closed": true} at the very end. After a crash the driver sees
+what was begun.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import json
 import pathlib
 import sys
@@ -24,16 +28,15 @@ def copies(path):
         return sum(1 for line in maps if line.rstrip("\n").endswith(" " + path) and line.split()[2] == "00000000")
 
 
+def load(name, file):
+    spec = importlib.util.spec_from_file_location(name, HERE / file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 def in_plain_python(tasks, note):
-    import importlib.util
-
-    def load(name, file):
-        spec = importlib.util.spec_from_file_location(name, HERE / file)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-
     load("environment_uses", "uses.py")
     probe = load("environment_probe", "probe.py")
     for kind, subject in tasks:
@@ -66,6 +69,11 @@ def in_interpreters(tasks, note):
                 note(done)
 
 
+def beside_the_host(tasks, note):
+    in_plain_python(tasks, lambda entry: None)
+    in_interpreters(tasks, note)
+
+
 def main():
     mode, tasks, results = sys.argv[1:]
     with open(tasks) as file:
@@ -75,7 +83,7 @@ def main():
         def note(entry):
             file.write(json.dumps(entry) + "\n")
 
-        {"plain": in_plain_python, "deploy": in_interpreters}[mode](todo, note)
+        {"plain": in_plain_python, "deploy": in_interpreters, "beside": beside_the_host}[mode](todo, note)
         note({"closed": True})
 
 
