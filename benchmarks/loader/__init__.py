@@ -38,7 +38,13 @@ def relocation(program, rounds=7, replays=4):
     report = {"milliseconds": {key: statistics.median(one[key] for one in taken) for key in taken[0]}, "rounds": taken}
     for key, label, asked in (("first", "first", 0.7), ("replayed", "replayed", 0.2)):
         report[f"{label}_to_system"] = statistics.median(one[key] / one["system"] for one in taken)
-        show(f"libtorch_cpu mapped and relocated, {label} namespace", report["milliseconds"][key], "ms", report[f"{label}_to_system"], asked)
+        show(
+            f"libtorch_cpu mapped and relocated, {label} namespace",
+            report["milliseconds"][key],
+            "ms",
+            report[f"{label}_to_system"],
+            asked,
+        )
     show("  the same by dlopen(RTLD_NOW)", report["milliseconds"]["system"], "ms")
     return report
 
@@ -46,7 +52,11 @@ def relocation(program, rounds=7, replays=4):
 def against_system(rounds, key):
     system = statistics.median(one[key]["system"] for one in rounds)
     private = statistics.median(one[key]["private"] for one in rounds)
-    return {"system": system, "private": private, "ratio": statistics.median(one[key]["private"] / one[key]["system"] for one in rounds)}
+    return {
+        "system": system,
+        "private": private,
+        "ratio": statistics.median(one[key]["private"] / one[key]["system"] for one in rounds),
+    }
 
 
 def tls(program):
@@ -80,13 +90,23 @@ def throws(program):
 def growth(report):
     after = list(report["after"].values())
     tenth, last = report["after"]["10"], after[-1]
-    return {**report, "private_kb_more": last["private_kb"] - tenth["private_kb"], "mappings_more": last["mappings"] - tenth["mappings"]}
+    return {
+        **report,
+        "private_kb_more": last["private_kb"] - tenth["private_kb"],
+        "mappings_more": last["mappings"] - tenth["mappings"],
+    }
 
 
 def unloading(program, interpreters, fixtures):
     libraries = [fixtures / f"libfx_{name}.so" for name in FIXTURES]
-    report = {"fixtures": growth(ask(program, "come-and-go", 1000, *libraries)), "interpreters": growth(ask(interpreters, "come-and-go", 100))}
-    for key, label in (("fixtures", f"{len(libraries)} libraries loaded and unloaded 1,000 times"), ("interpreters", "a bare interpreter 100 times")):
+    report = {
+        "fixtures": growth(ask(program, "come-and-go", 1000, *libraries)),
+        "interpreters": growth(ask(interpreters, "come-and-go", 100)),
+    }
+    for key, label in (
+        ("fixtures", f"{len(libraries)} libraries loaded and unloaded 1,000 times"),
+        ("interpreters", "a bare interpreter 100 times"),
+    ):
         one = report[key]
         print(
             f"{label}: from the 10th to the last {one['private_kb_more']:+} kB private of {one['after']['10']['private_kb']} kB,"

@@ -49,8 +49,8 @@ double nanoseconds_each(long count, const std::function<void(long)>& run) {
   return (seconds(CLOCK_MONOTONIC) - before) * 1e9 / static_cast<double>(count);
 }
 
-// Processor time of a throw in each of `threads` threads that throw at once, the mean. A thread that waits in a lock does not use the
-// processor, so `wall` has the time that went by too.
+// Processor time of a throw in each of `threads` threads that throw at once, the mean. A thread that waits in a lock does not use
+// the processor, so `wall` has the time that went by too.
 struct Cost {
   double processor = 0, wall = 0;
 };
@@ -112,8 +112,10 @@ int throws(int rounds) {
         const Cost of_system = nanoseconds_a_throw(threads, count, [&](long n) { system(depth, n); });
         const Cost of_space = nanoseconds_a_throw(threads, count, [&](long n) { space(depth, n); });
         char line[256];
-        std::snprintf(line, sizeof line, "%s\"depth_%d_threads_%d\": {\"system\": %.1f, \"private\": %.1f, \"system_wall\": %.1f, \"private_wall\": %.1f}",
-                      text.empty() ? "" : ", ", depth, threads, of_system.processor, of_space.processor, of_system.wall, of_space.wall);
+        std::snprintf(
+            line, sizeof line,
+            "%s\"depth_%d_threads_%d\": {\"system\": %.1f, \"private\": %.1f, \"system_wall\": %.1f, \"private_wall\": %.1f}",
+            text.empty() ? "" : ", ", depth, threads, of_system.processor, of_space.processor, of_system.wall, of_space.wall);
         text += line;
       }
     }

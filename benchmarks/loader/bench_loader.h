@@ -26,7 +26,8 @@ T value_or_fail(Result<T> result) {
 
 // The parts print one JSON object on stdout each, and return the process's exit status.
 
-// The milliseconds from dlopen to the first initialiser, for the closure of libtorch_cpu: by the system's loader, once; or in `count` namespaces.
+// The milliseconds from dlopen to the first initialiser, for the closure of libtorch_cpu: by the system's loader, once; or in
+// `count` namespaces.
 DEPLOY_BENCH_PART int relocation_by_system();
 DEPLOY_BENCH_PART int relocation_by_namespaces(int count);
 

@@ -1,5 +1,5 @@
-// Mapping and relocating the closure of libtorch_cpu, without its initialisers: libbench_clock.so's comes before all others and looks at the
-// clock.
+// Mapping and relocating the closure of libtorch_cpu, without its initialisers: libbench_clock.so's comes before all others and
+// looks at the clock.
 
 #include <dlfcn.h>
 #include <time.h>
@@ -27,7 +27,8 @@ int relocation_by_system() {
   const double before = now();
   void* library = ::dlopen(bench_library("torch_closure").c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) fail(::dlerror());
-  std::printf("{\"milliseconds\": [%.3f]}\n", milliseconds(*static_cast<timespec*>(::dlsym(library, "bench_constructed_at"))) - before);
+  std::printf("{\"milliseconds\": [%.3f]}\n",
+              milliseconds(*static_cast<timespec*>(::dlsym(library, "bench_constructed_at"))) - before);
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 // The whole public API, deploy/torch.h aside (which needs libtorch's headers).
+#include "deploy/backtrace.h"
 #include "deploy/environment.h"
 #include "deploy/error.h"
 #include "deploy/interpreter.h"

@@ -179,6 +179,8 @@ const Elf64_Sym* nearest_symbol(const Library& library, std::uintptr_t address) 
   return best;
 }
 
+}  // namespace
+
 int address_info(const void* address, Dl_info* info, void** extra, int flags) {
   Library* library = library_at(address);
   if (!library) return flags != 0 ? ::dladdr1(address, info, extra, flags) : ::dladdr(address, info);
@@ -191,6 +193,8 @@ int address_info(const void* address, Dl_info* info, void** extra, int flags) {
   if (flags == RTLD_DL_SYMENT) *extra = const_cast<Elf64_Sym*>(symbol);
   return 1;
 }
+
+namespace {
 
 int ns_dladdr(const void* address, Dl_info* info) { return address_info(address, info, nullptr, 0); }
 int ns_dladdr1(const void* address, Dl_info* info, void** extra, int flags) { return address_info(address, info, extra, flags); }

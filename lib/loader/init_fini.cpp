@@ -4,6 +4,7 @@
 
 #include "lib/loader/guarded_call.h"
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/system_unwinder.h"
 
 extern "C" void __cxa_finalize(void*);
 
@@ -46,6 +47,7 @@ Result<void> NamespaceImpl::initialise(const std::vector<Library*>& order) {
     if (library->dynamic.init != 0) list.insert(list.begin(), reinterpret_cast<Initialiser>(library->address(library->dynamic.init)));
     std::optional<std::string> thrown;
     for (std::size_t i = 0; i < list.size() && !thrown; ++i) thrown = call_guarded(list[i], 1, g_arguments, environ);
+    prepare_private_unwinder(*library);
     library->initialising = false;
     library->threw = thrown.has_value();
     if (thrown) return Failure{ErrorCode::kLoader, library->path + ": an initialiser threw " + *thrown};

@@ -22,6 +22,18 @@ Library* library_at(const void* address) {
   return index_find(reinterpret_cast<std::uintptr_t>(address), found) ? found.library : nullptr;
 }
 
+int find_object(void* address, dl_find_object* result) {
+  IndexedObject found;
+  if (!index_find(reinterpret_cast<std::uintptr_t>(address), found)) return ::_dl_find_object(address, result);
+  if (found.eh_frame_header == 0) return -1;
+  result->dlfo_flags = 0;
+  result->dlfo_map_start = reinterpret_cast<void*>(found.start);
+  result->dlfo_map_end = reinterpret_cast<void*>(found.end);
+  result->dlfo_link_map = &found.library->link;
+  result->dlfo_eh_frame = reinterpret_cast<void*>(found.eh_frame_header);
+  return 0;
+}
+
 namespace {
 
 #define DEPLOY_CALLER library_at(__builtin_return_address(0))
@@ -80,19 +92,6 @@ int ns_pthread_key_delete(pthread_key_t key) {
   return ::pthread_key_delete(key);
 }
 
-// The unwinder's question (libgcc since 12): the object at an address and its PT_GNU_EH_FRAME. Signal-safe and lock-free, as it must be.
-int ns_dl_find_object(void* address, dl_find_object* result) {
-  IndexedObject found;
-  if (!index_find(reinterpret_cast<std::uintptr_t>(address), found)) return ::_dl_find_object(address, result);
-  if (found.eh_frame_header == 0) return -1;
-  result->dlfo_flags = 0;
-  result->dlfo_map_start = reinterpret_cast<void*>(found.start);
-  result->dlfo_map_end = reinterpret_cast<void*>(found.end);
-  result->dlfo_link_map = &found.library->link;
-  result->dlfo_eh_frame = reinterpret_cast<void*>(found.eh_frame_header);
-  return 0;
-}
-
 int ns_dl_iterate_phdr(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) {
   Library* caller = DEPLOY_CALLER;
   if (caller) {
@@ -133,9 +132,10 @@ void* find_interposed(std::string_view name) {
     add("pthread_key_create", ns_pthread_key_create);
     add("__pthread_key_create", ns_pthread_key_create);
     add("pthread_key_delete", ns_pthread_key_delete);
-    add("_dl_find_object", ns_dl_find_object);
+    add("_dl_find_object", find_object);
     add("dl_iterate_phdr", ns_dl_iterate_phdr);
     for (const auto& [symbol, function] : libdl_functions()) (*table)[symbol] = function;
+    for (const auto& [symbol, function] : backtrace_functions()) (*table)[symbol] = function;
     return table;
   }();
   const auto found = kTable->find(name);

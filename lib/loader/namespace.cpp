@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/system_unwinder.h"
 
 namespace deploy::loader {
 
@@ -28,6 +29,7 @@ void NamespaceImpl::unmap_all() {
 }
 
 Result<std::unique_ptr<Namespace>> Namespace::create(NamespaceOptions options) {
+  teach_system_unwinder();
   return std::unique_ptr<Namespace>(new Namespace(std::make_unique<NamespaceImpl>(std::move(options))));
 }
 

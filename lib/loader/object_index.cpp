@@ -9,10 +9,13 @@
 
 namespace deploy::loader {
 
-// A sequence lock over a sorted array (Lameter, "Effective Synchronization on Linux/NUMA Systems", 2005; Boehm, "Can Seqlocks Get Along With
-// Programming Language Memory Models?", MSPC 2012): a writer makes the count odd, changes the array, makes it even; a reader that saw
-// an odd or a changed count reads again. All cells are atomics, read relaxed, so a torn read is detected and never undefined. Arrays that
-// were outgrown are kept, because a reader may still look at one; they double, so all of them together are smaller than the current one.
+// Two arrays, of which readers use one while a writer changes the other; then it turns them over by counting up (a sequence lock
+// that is always readable: "latch" in the Linux kernel's seqlock.h; Boehm, "Can Seqlocks Get Along With Programming Language Memory
+// Models?", MSPC 2012). The count's lowest bit says which one to read. A reader reads again where the count went on meanwhile, for
+// then its array may be the one that changes. So readers never wait, not even a signal handler that interrupts the writer in its
+// own thread. All cells are atomics: a torn read is detected and never undefined; who sees one of a change (acquire) sees the count
+// that came before that change (release), too. Arrays that were outgrown are kept, because a reader may still look at one; they
+// double, so all of them together are smaller than the current ones.
 namespace {
 
 struct Cell {
@@ -29,9 +32,9 @@ struct Table {
 
 struct Index {
   std::mutex writers;
-  std::atomic<std::uint64_t> sequence{0};
-  std::atomic<Table*> table{nullptr};
-  std::vector<std::unique_ptr<Table>> tables;  // the last one is current
+  std::atomic<std::uint64_t> count{0};
+  std::atomic<Table*> sides[2] = {nullptr, nullptr};
+  std::vector<std::unique_ptr<Table>> tables;  // guarded by writers
 };
 
 // Never destroyed: private code may still throw while static objects of the process are being destroyed.
@@ -41,75 +44,81 @@ Index& index() {
 }
 
 IndexedObject load(const Cell& c) {
-  return {c.start.load(std::memory_order_relaxed), c.end.load(std::memory_order_relaxed), c.eh_frame_header.load(std::memory_order_relaxed),
-          c.library.load(std::memory_order_relaxed)};
+  return {c.start.load(std::memory_order_acquire), c.end.load(std::memory_order_acquire),
+          c.eh_frame_header.load(std::memory_order_acquire), c.library.load(std::memory_order_acquire)};
 }
 
 void store(Cell& c, const IndexedObject& o) {
-  c.start.store(o.start, std::memory_order_relaxed);
-  c.end.store(o.end, std::memory_order_relaxed);
-  c.eh_frame_header.store(o.eh_frame_header, std::memory_order_relaxed);
-  c.library.store(o.library, std::memory_order_relaxed);
+  c.start.store(o.start, std::memory_order_release);
+  c.end.store(o.end, std::memory_order_release);
+  c.eh_frame_header.store(o.eh_frame_header, std::memory_order_release);
+  c.library.store(o.library, std::memory_order_release);
 }
 
-// Runs `change` on a plain copy of the table and publishes the result.
+// Runs `change` on a plain copy of the objects and publishes the result.
 template <class Change>
 void update(Change change) {
   Index& ix = index();
   const std::lock_guard lock(ix.writers);
-  Table* table = ix.table.load(std::memory_order_relaxed);
+  const std::uint64_t count = ix.count.load(std::memory_order_relaxed);
+  const Table* current = ix.sides[count & 1].load(std::memory_order_relaxed);
   std::vector<IndexedObject> objects;
-  for (std::size_t i = 0; table && i < table->size.load(std::memory_order_relaxed); ++i) objects.push_back(load(table->cells[i]));
+  const std::size_t size = current ? current->size.load(std::memory_order_relaxed) : 0;
+  objects.reserve(size + 1);
+  for (std::size_t i = 0; i < size; ++i) objects.push_back(load(current->cells[i]));
   change(objects);
+  std::atomic<Table*>& side = ix.sides[(count + 1) & 1];
+  Table* table = side.load(std::memory_order_relaxed);
   if (!table || table->capacity < objects.size()) {
     ix.tables.push_back(std::make_unique<Table>(std::max<std::size_t>(64, objects.size() * 2)));
     table = ix.tables.back().get();
   }
-  ix.sequence.fetch_add(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
   for (std::size_t i = 0; i < objects.size(); ++i) store(table->cells[i], objects[i]);
-  table->size.store(objects.size(), std::memory_order_relaxed);
-  ix.table.store(table, std::memory_order_release);
-  ix.sequence.fetch_add(1, std::memory_order_release);
+  table->size.store(objects.size(), std::memory_order_release);
+  side.store(table, std::memory_order_release);
+  ix.count.store(count + 1, std::memory_order_release);
+}
+
+// In one array, which may be changing.
+bool find_in(const Table& table, std::uintptr_t address, IndexedObject& found) {
+  const std::size_t size = std::min(table.size.load(std::memory_order_acquire), table.capacity);
+  std::size_t low = 0, high = size;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (table.cells[middle].end.load(std::memory_order_acquire) <= address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == size) return false;
+  found = load(table.cells[low]);
+  return found.start <= address && address < found.end;
 }
 
 }  // namespace
 
 void index_add(const IndexedObject& object) {
   update([&](std::vector<IndexedObject>& objects) {
-    auto at = std::lower_bound(objects.begin(), objects.end(), object.start, [](const IndexedObject& o, std::uintptr_t s) { return o.start < s; });
+    auto at = std::lower_bound(objects.begin(), objects.end(), object.start,
+                               [](const IndexedObject& o, std::uintptr_t s) { return o.start < s; });
     objects.insert(at, object);
   });
 }
 
 void index_remove(std::uintptr_t start) {
-  update([&](std::vector<IndexedObject>& objects) { std::erase_if(objects, [&](const IndexedObject& o) { return o.start == start; }); });
+  update([&](std::vector<IndexedObject>& objects) {
+    std::erase_if(objects, [&](const IndexedObject& o) { return o.start == start; });
+  });
 }
 
 bool index_find(std::uintptr_t address, IndexedObject& found) {
   Index& ix = index();
   while (true) {
-    const std::uint64_t before = ix.sequence.load(std::memory_order_acquire);
-    if (before & 1) continue;
-    const Table* table = ix.table.load(std::memory_order_acquire);
-    bool hit = false;
-    if (table) {
-      std::size_t low = 0, high = std::min(table->size.load(std::memory_order_relaxed), table->capacity);
-      while (low < high) {
-        const std::size_t middle = (low + high) / 2;
-        if (table->cells[middle].end.load(std::memory_order_relaxed) <= address) {
-          low = middle + 1;
-        } else {
-          high = middle;
-        }
-      }
-      if (low < table->size.load(std::memory_order_relaxed) && low < table->capacity) {
-        found = load(table->cells[low]);
-        hit = found.start <= address && address < found.end;
-      }
-    }
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (ix.sequence.load(std::memory_order_relaxed) == before) return hit;
+    const std::uint64_t before = ix.count.load(std::memory_order_acquire);
+    const Table* table = ix.sides[before & 1].load(std::memory_order_acquire);
+    const bool hit = table && find_in(*table, address, found);
+    if (ix.count.load(std::memory_order_relaxed) == before) return hit;
   }
 }
 

@@ -7,8 +7,7 @@ namespace deploy::loader {
 struct Library;
 
 // The process-wide map from an address to the private library that holds it: the unwinder asks it for every frame of every
-// throw, dlopen for the namespace of its caller. Readers take no lock and never wait for a writer in another thread to finish
-// more than a copy of the table.
+// throw, dlopen for the namespace of its caller. Readers take no lock, never wait for a writer, and may be signal handlers.
 struct IndexedObject {
   std::uintptr_t start = 0, end = 0;
   std::uintptr_t eh_frame_header = 0;  // 0: none

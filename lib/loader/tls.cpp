@@ -23,30 +23,33 @@
 //   general dynamic   __tls_get_addr({module, offset}); the pair is filled in by DTPMOD64 and DTPOFF64 relocations
 //   local dynamic     the same with offset 0 once, then constants
 //   TLS descriptors   call *(descriptor): function and argument are filled in by one TLSDESC relocation
-//   initial exec      thread pointer + a constant, filled in by TPOFF64: the block must lie at the same distance from the thread pointer in
+//   initial exec      thread pointer + a constant, filled in by TPOFF64: the block must lie at the same distance from the thread
+//   pointer in
 //                     every thread, in "static TLS", which glibc lays out when it creates a thread
 //
-// glibc numbers its modules from 1 and would need to know ours. Instead our numbers carry the top bit, and private libraries call our
+// glibc numbers its modules from 1 and would need to know ours. Instead our numbers carry the top bit, and private libraries call
+// our
 // __tls_get_addr, which passes all other numbers on to glibc's. So a TLS variable of a system library simply has glibc's number.
 //
-// A thread has one array, module number to block, reached through one initial-exec variable of libdeploy. An access costs a load of the array's
-// address, a bounds check and a load of the block, as with glibc, in ten instructions: the array is never null, the top bit makes the number
-// negative, so that one signed comparison sends glibc's modules and those beyond the end to the slow path, and it vanishes when the
-// number is scaled by the size of a pointer. Blocks are allocated at first touch. Tables of all threads are linked, so that unloading a
-// library can free its blocks everywhere; the owner reads its own array without a lock, which is safe since a module is removed only when
-// none of its code runs. There is one pthread key for the process, not one a library.
+// A thread has one array, module number to block, reached through one initial-exec variable of libdeploy. An access costs a load of
+// the array's address, a bounds check and a load of the block, as with glibc, in ten instructions: the array is never null, the top
+// bit makes the number negative, so that one signed comparison sends glibc's modules and those beyond the end to the slow path, and
+// it vanishes when the number is scaled by the size of a pointer. Blocks are allocated at first touch. Tables of all threads are
+// linked, so that unloading a library can free its blocks everywhere; the owner reads its own array without a lock, which is safe
+// since a module is removed only when none of its code runs. There is one pthread key for the process, not one a library.
 //
 // At thread exit glibc first runs thread_local destructors, then pthread-key destructors, in up to PTHREAD_DESTRUCTOR_ITERATIONS
 // rounds. Private code can be called from both, so the blocks go in the last round.
 //
-// Initial exec has no such indirection. libdeploy owns a small array in its own static TLS and hands out parts of it. glibc zeroes it in new threads; an
-// initialisation image is copied when a thread first enters the namespace.
+// Initial exec has no such indirection. libdeploy owns a small array in its own static TLS and hands out parts of it. glibc zeroes
+// it in new threads; an initialisation image is copied when a thread first enters the namespace.
 
 namespace deploy::loader {
 
 namespace {
 
-constexpr std::size_t kStaticReserve = 768;  // bytes; all of a dlopened libdeploy's static TLS has to fit glibc's surplus (about 1,600 bytes)
+constexpr std::size_t kStaticReserve =
+    768;  // bytes; all of a dlopened libdeploy's static TLS has to fit glibc's surplus (about 1,600 bytes)
 
 struct Module {
   TlsImage image;
@@ -77,7 +80,7 @@ struct ThreadTable {
   ThreadTable *next = nullptr, *previous = nullptr;
   std::vector<ExitDestructor> destructors;
   std::uintptr_t thread_pointer = 0;
-  std::vector<std::size_t> prepared;  // modules in static TLS that tls_add has initialised for this thread
+  std::vector<std::size_t> prepared;                          // modules in static TLS that tls_add has initialised for this thread
   std::vector<std::pair<void (*)(void*), void*>> when_ended;  // owner only
   bool runner_registered = false;
   int exit_rounds = 0;
@@ -165,7 +168,8 @@ ThreadTable* own_table() {
   Registry& r = registry();
   auto* table = new ThreadTable;
   table->thread_pointer = thread_pointer();
-  // A pthread-key destructor that runs after ours in the last round has no later one to free what it uses; nobody must look for its table.
+  // A pthread-key destructor that runs after ours in the last round has no later one to free what it uses; nobody must look for its
+  // table.
   if (!t_ended) {
     const std::lock_guard lock(r.lock);
     table->next = r.threads;
@@ -262,9 +266,7 @@ TlsDescriptor tls_descriptor_dynamic(const TlsIndex* index) {
   return {reinterpret_cast<void*>(deploy_tlsdesc_dynamic), reinterpret_cast<std::uint64_t>(index)};
 }
 
-TlsDescriptor tls_descriptor_undefined(std::uint64_t addend) {
-  return {reinterpret_cast<void*>(deploy_tlsdesc_undefined), addend};
-}
+TlsDescriptor tls_descriptor_undefined(std::uint64_t addend) { return {reinterpret_cast<void*>(deploy_tlsdesc_undefined), addend}; }
 
 std::uint64_t tls_add(const TlsImage& image, const StaticTls* block) {
   Registry& r = registry();
@@ -317,7 +319,7 @@ int match_tls_block(dl_phdr_info* info, std::size_t, void* data) {
   if (info->dlpi_tls_modid == 0 || !info->dlpi_tls_data) return 0;
   const auto block = reinterpret_cast<std::uintptr_t>(info->dlpi_tls_data);
   for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const ElfW(Phdr)& p = info->dlpi_phdr[i];
+    const ElfW(Phdr) & p = info->dlpi_phdr[i];
     if (p.p_type != PT_TLS || search->address < block || search->address - block >= p.p_memsz) continue;
     search->index = {info->dlpi_tls_modid, search->address - block};
     search->found = true;
@@ -326,13 +328,13 @@ int match_tls_block(dl_phdr_info* info, std::size_t, void* data) {
   return 0;
 }
 
-
 }  // namespace
 
 Result<TlsIndex> tls_system_index(const void* address) {
   SystemSearch search{reinterpret_cast<std::uintptr_t>(address)};
   ::dl_iterate_phdr(match_tls_block, &search);
-  if (!search.found) return Failure{ErrorCode::kLoader, "a thread-local variable of a system library lies in no TLS block of this thread"};
+  if (!search.found)
+    return Failure{ErrorCode::kLoader, "a thread-local variable of a system library lies in no TLS block of this thread"};
   return search.index;
 }
 
@@ -347,11 +349,14 @@ Result<std::int64_t> tls_system_static_offset(std::uint64_t module) {
   std::int64_t there = here - 1;
   std::thread([&] { there = distance(); }).join();
   if (here == there) return here;
-  return Failure{ErrorCode::kLoader, "initial-exec access to a thread-local variable of a system library that is not in static TLS"};
+  return Failure{ErrorCode::kLoader,
+                 "initial-exec access to a thread-local variable of a system library that is not in static TLS"};
 }
 
 Result<StaticTls> tls_static_reserve(const TlsImage& image) {
-  if (image.alignment > 64) return Failure{ErrorCode::kLoader, "initial-exec TLS with alignment " + std::to_string(image.alignment) + ", at most 64 is possible"};
+  if (image.alignment > 64)
+    return Failure{ErrorCode::kLoader,
+                   "initial-exec TLS with alignment " + std::to_string(image.alignment) + ", at most 64 is possible"};
   Registry& r = registry();
   const std::lock_guard lock(r.lock);
   const std::size_t size = std::max<std::size_t>(image.memory_size, 1), step = std::max<std::size_t>(image.alignment, 1);
@@ -363,14 +368,15 @@ Result<StaticTls> tls_static_reserve(const TlsImage& image) {
     return StaticTls{static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(&t_reserve[at]) - thread_pointer()), size};
   }
   left = static_cast<std::size_t>(std::count(r.reserve_used.begin(), r.reserve_used.end(), false));
-  return Failure{ErrorCode::kLoader, "the reserve of static TLS is full: " + std::to_string(size) + " bytes asked, " + std::to_string(left) + " of " +
-                                         std::to_string(kStaticReserve) + " free"};
+  return Failure{ErrorCode::kLoader, "the reserve of static TLS is full: " + std::to_string(size) + " bytes asked, " +
+                                         std::to_string(left) + " of " + std::to_string(kStaticReserve) + " free"};
 }
 
 void tls_static_release(const StaticTls& block) {
   Registry& r = registry();
   const std::lock_guard lock(r.lock);
-  const std::size_t at = static_cast<std::uintptr_t>(block.offset) + thread_pointer() - reinterpret_cast<std::uintptr_t>(&t_reserve[0]);
+  const std::size_t at =
+      static_cast<std::uintptr_t>(block.offset) + thread_pointer() - reinterpret_cast<std::uintptr_t>(&t_reserve[0]);
   std::fill_n(r.reserve_used.begin() + static_cast<std::ptrdiff_t>(at), block.size, false);
 }
 
@@ -424,7 +430,8 @@ bool tls_has_destructors(const void* library) {
   Registry& r = registry();
   const std::lock_guard lock(r.lock);
   for (const ThreadTable* t = r.threads; t; t = t->next) {
-    if (std::any_of(t->destructors.begin(), t->destructors.end(), [&](const ExitDestructor& d) { return d.library == library; })) return true;
+    if (std::any_of(t->destructors.begin(), t->destructors.end(), [&](const ExitDestructor& d) { return d.library == library; }))
+      return true;
   }
   return false;
 }

@@ -135,6 +135,7 @@ DEPLOY_BEHAVIOURS(Exceptions,                                                   
                   {"WithAStaticRunTime", "throw_static_runtime"},                                //
                   {"AcrossLibraries", "catcher"},                                                //
                   {"BacktraceWalksPrivateFrames", "backtrace"},                                  //
+                  {"BacktraceOfTheCLibraryNamesPrivateFrames", "backtrace_names"},               //
                   // The system's loader ends the process when an initialiser throws.
                   {"OfAnInitialiserFailTheOpen", "init_opens_throwing", "check", false});
 
@@ -151,6 +152,7 @@ DEPLOY_BEHAVIOURS(Libdl,                                                        
 
 DEPLOY_BEHAVIOURS(Threads,                                                                       //
                   {"JoinedAndEndedByExit", "threads"},                                           //
-                  {"CancelAndExitRunCleanups", "cancel"});
+                  {"CancelAndExitRunCleanups", "cancel"},                                        //
+                  {"CancelAndExitUnwindCppFrames", "cancel_unwinds"});
 
 }  // namespace deploy::loader
