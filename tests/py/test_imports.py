@@ -47,6 +47,18 @@ def test_the_versions_are_those_of_the_environment(manager):
     )
 
 
+USES = pathlib.Path(__file__).parent.parent / "environment" / "uses.py"
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "tokenizers", "safetensors", "regex"])
+def test_a_package_gives_the_same_result_in_two_interpreters_at_once_and_in_the_host(run, name):
+    """The packages of ./dev environment that are installed here anyway."""
+    scope = {}
+    exec(USES.read_text(), scope)
+    source = f"{USES.read_text()}\n\ndef run():\n    return repr(use_{name}())\n"
+    assert run(f"environment_use_{name}", source) == [repr(scope[f"use_{name}"]())] * 2
+
+
 def test_numpy_computes(run):
     source = "import numpy\ndef run():\n    return numpy.linalg.solve(numpy.eye(3) * 2, numpy.ones(3))\n"
     for result in run("solve", source):
