@@ -169,11 +169,11 @@ Result<void> SymbolTable::read_version_definitions(const DynamicTable& dynamic, 
 }
 
 std::string_view SymbolTable::name(const Elf64_Sym& symbol) const {
-  return symbol.st_name < strings_.size() ? std::string_view(strings_.data() + symbol.st_name) : std::string_view();
+  return symbol.st_name < strings_.size() ? std::string_view(strings_.data() + symbol.st_name) : std::string_view("", 0);
 }
 
 SymbolName SymbolTable::hashed_name(std::size_t index) const {
-  if (symbols_[index].st_name >= strings_.size()) return SymbolName({}, gnu_hash({}));
+  if (symbols_[index].st_name >= strings_.size()) return SymbolName(std::string_view("", 0), gnu_hash({}));
   const char* begin = strings_.data() + symbols_[index].st_name;
   std::uint32_t h = 5381;
   const char* end = begin;
