@@ -27,12 +27,15 @@ constexpr struct {
 
 Result<const Image*> Image::get() {
   static std::mutex mutex;
-  static const Image* image = nullptr;  // never deleted: interpreters may outlive every static object
+  // Never deleted: interpreters may outlive every static object.
+  static const FileDescriptor* memory = nullptr;
+  static const Image* image = nullptr;
   const std::lock_guard lock(mutex);
   if (image == nullptr) {
     auto file = FileDescriptor::sealed_memory("deploy-image", {deploy_image_files_begin, deploy_image_files_end});
     if (!file) return std::move(file.failure()).within("the interpreter image");
-    image = new Image((new FileDescriptor(*std::move(file)))->get());
+    memory = new FileDescriptor(*std::move(file));
+    image = new Image(memory->get());
   }
   return image;
 }

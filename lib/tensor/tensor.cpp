@@ -50,9 +50,8 @@ Tensor Tensor::empty(std::vector<std::int64_t> shape, DType dtype) {
   block->set_dimensions(shape, {});
   block->view.dtype = to_dl(dtype);
   block->view.device = {kDLCPU, 0};
-  try {
-    block->view.data = ::operator new(bytes, kAlignment);
-  } catch (const std::bad_alloc&) {
+  block->view.data = ::operator new(bytes, kAlignment, std::nothrow);
+  if (!block->view.data) {
     throw Error(ErrorCode::kSystem, "no memory for a tensor " + to_string(dtype) + detail::shape_text(shape) + " of " +
                                         std::to_string(bytes) + " bytes");
   }
