@@ -11,6 +11,12 @@
 #include "deploy/error.h"
 #include "lib/interpreter/guest/guest.h"
 
+// What Python's own main program calls at its end, and Py_FinalizeEx leaves out; a shared libpython does not export them.
+extern "C" {
+__attribute__((weak)) void _PyImport_Fini2();            // the table of built-in modules
+__attribute__((weak)) void _PyPathConfig_ClearGlobal();  // the program's paths
+}
+
 namespace deploy::guest {
 namespace {
 
@@ -95,6 +101,7 @@ void use_host_memory(const deploy_host& host) {
   if (!host.allocate_arena || !host.free_arena) return;
   PyObjectArenaAllocator allocator = {host.context, host.allocate_arena, host.free_arena};
   PyObject_SetArenaAllocator(&allocator);
+  use_tracked_raw_memory();
 }
 
 int boot(const deploy_boot* boot, deploy_error* error) {
@@ -117,7 +124,10 @@ int boot(const deploy_boot* boot, deploy_error* error) {
 int shutdown(deploy_error* error) {
   PyEval_RestoreThread(main_state);
   drop();
-  if (Py_FinalizeEx() == 0) return 0;
+  const int failed = Py_FinalizeEx();
+  if (_PyImport_Fini2) _PyImport_Fini2();
+  if (_PyPathConfig_ClearGlobal) _PyPathConfig_ClearGlobal();
+  if (failed == 0) return 0;
   return fail(error, ErrorCode::kPython, "Python's end", "sys.stdout or sys.stderr could not be written out");
 }
 

@@ -71,6 +71,9 @@ bool run_startup(const deploy_boot& boot);
 // boot.cpp: before boot.
 void use_host_memory(const deploy_host& host);
 
+// raw_memory.cpp: before boot, too. What Python leaves behind is freed when the image is unloaded.
+void use_tracked_raw_memory();
+
 // The functions of the table, in its order.
 int boot(const deploy_boot* boot, deploy_error* error);                           // boot.cpp
 int shutdown(deploy_error* error);                                                // boot.cpp
