@@ -14,12 +14,13 @@ import warnings
 
 IMAGE_STDLIB = f"<image>/python{sys.version_info.major}.{sys.version_info.minor}"
 
-# Never wanted inside a host program: test suites, graphical tools, installers, and what configures one machine's own Python.
+# Never wanted inside a host program: test suites, graphical tools, installers, what configures one machine's own Python, and what
+# opens a browser when it is imported. guest/python/absent.py tells who imports them.
 SKIPPED_FOLDERS = {
     "__pycache__", "test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib-dynload",
     "site-packages", "dist-packages", "__phello__",
 }  # fmt: skip
-SKIPPED_FILES = {"sitecustomize.py", "usercustomize.py", "turtle.py", "__hello__.py", "antigravity.py", "this.py"}
+SKIPPED_FILES = {"sitecustomize.py", "usercustomize.py", "turtle.py", "__hello__.py", "antigravity.py"}
 DATA_SUFFIXES = {".txt", ".css", ".cfg", ".rst"}
 
 

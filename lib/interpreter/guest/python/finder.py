@@ -14,6 +14,8 @@ from _frozen_importlib_external import ExtensionFileLoader, _LoaderBasics, decod
 import _deploy_image
 
 IMAGE = "<image>"
+# Modules of the standard library that need a word changed inside a host program (adjustments.py).
+_ADJUSTED = frozenset(("multiprocessing.resource_tracker", "multiprocessing.spawn"))
 STDLIB = f"{IMAGE}/python{sys.version_info.major}.{sys.version_info.minor}"
 _DYNLOAD = "lib-dynload/"
 
@@ -55,6 +57,13 @@ class ImageLoader(_LoaderBasics):
         if found is None:
             raise ImportError(f"no module {name!r} in the interpreter image", name=name)
         return found
+
+    def exec_module(self, module):
+        super().exec_module(module)
+        if module.__name__ in _ADJUSTED:
+            from _deploy import adjustments
+
+            adjustments.apply(module)
 
     def is_package(self, name):
         return self._located(name)[2]
@@ -149,6 +158,22 @@ class ImagePathEntryFinder:
         pass
 
 
+class AbsentFinder:
+    """The last finder: gives an import of a standard module that is not in the image its reason. It finds nothing, and whoever only
+    asks whether a module exists (importlib.util.find_spec) is told that there is none."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in sys.stdlib_module_names and sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":
+            from _deploy import absent
+
+            raise ModuleNotFoundError(f"No module named {name!r}: {absent.reason(name)}", name=name)
+
+    @staticmethod
+    def invalidate_caches():
+        pass
+
+
 def _adopt(finder, module):
     """Makes a module that CPython's start took from its frozen ones look as if it had been imported from the image."""
     spec = finder.find_spec(module.__name__)
@@ -172,4 +197,5 @@ def install(dynload):
 
     # After the builtin modules, before CPython's frozen ones (which have no source) and the files of sys.path.
     sys.meta_path.insert(1, finder)
+    sys.meta_path.append(AbsentFinder)
     sys.path_hooks.insert(0, path_hook)
