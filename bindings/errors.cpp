@@ -57,7 +57,9 @@ void export_errors(nb::module_& m) {
       .value("WRONG_SESSION", ErrorCode::kWrongSession, "An Object used after its session ended, or on another interpreter.")
       .value("CLOSED", ErrorCode::kClosed, "The manager, session or interpreter is closed or closing.")
       .value("LOADER", ErrorCode::kLoader, "A shared library that could not be loaded.")
-      .value("SYSTEM", ErrorCode::kSystem, "The operating system refused: no memory, no descriptor, no thread.");
+      .value("SYSTEM", ErrorCode::kSystem, "The operating system refused: no memory, no descriptor, no thread.")
+      .value("CANCELLED", ErrorCode::kCancelled, "A call that was interrupted.")
+      .value("DEADLINE_EXCEEDED", ErrorCode::kDeadlineExceeded, "A call that waited or ran until its deadline.");
   nb::register_exception_translator(translate);
 }
 

@@ -36,6 +36,10 @@ void export_interpreter(nb::module_& m) {
           "session at "
           "once. Use it in a with statement.")
       .def(
+          "interrupt", [](const InterpreterHandle& self) { self.get().interrupt(); },
+          "Stops the call that runs in the interpreter at this moment, if one does, whoever made it: see "
+          "InterpreterSession.interrupt().")
+      .def(
           "register_module",
           [](const InterpreterHandle& self, std::string_view name, std::string_view source) {
             Interpreter interpreter = self.get();

@@ -8,6 +8,7 @@
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/timeout.h"
 #include "bindings/values.h"
 
 namespace deploy::bindings {
@@ -53,6 +54,16 @@ void export_replica(nb::module_& m) {
       .def("__call__", &call, nb::sig("def __call__(self, /, *args, **kwargs) -> object"), kCallDoc)
       .def("call_method", &call_method, nb::sig("def call_method(self, name: str, /, *args, **kwargs) -> object"),
            "Calls the method `name`; otherwise as a call of the object.")
+      .def(
+          "with_timeout",
+          [](const ReplicaHandle& self, double seconds) {
+            return ReplicaHandle{self.manager, self.object.with_timeout(to_timeout(seconds))};
+          },
+          nb::arg("seconds"),
+          "The same object, whose calls have to be over `seconds` after they are made, the wait for an interpreter included: "
+          "model.with_timeout(0.2)(x).\n"
+          "They raise Error with code DEADLINE_EXCEEDED otherwise. Python code that runs is stopped with an exception at its next "
+          "byte code.")
       .def(
           "preload", [](const ReplicaHandle& self) { without_gil([&] { self.object.preload(); }); },
           "Makes it on every interpreter now, in parallel, so that no later call pays for it.")

@@ -1,3 +1,4 @@
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -5,6 +6,7 @@
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/timeout.h"
 #include "bindings/values.h"
 
 namespace deploy::bindings {
@@ -56,6 +58,19 @@ void export_session(nb::module_& m) {
           "interpreters map "
           "copy-on-write. Raises Error with code PYTHON where it cannot be pickled, and INVALID_ARGUMENT on an interpreter that "
           "has no manager.")
+      .def(
+          "set_timeout",
+          [](SessionHandle& self, std::optional<double> seconds) {
+            self->set_timeout(seconds ? std::optional(to_timeout(*seconds)) : std::nullopt);
+          },
+          nb::arg("seconds").none(),
+          "All that runs through this session has to be over `seconds` from now, or raises Error with code DEADLINE_EXCEEDED; None "
+          "lifts that.")
+      .def(
+          "interrupt", [](SessionHandle& self) { self->interrupt(); },
+          "Stops what the session's thread runs in the interpreter at this moment, if anything: a KeyboardInterrupt at its next byte "
+          "code. That call\n"
+          "raises Error with code CANCELLED; the session goes on. Any thread may call this, and returns at once.")
       .def_prop_ro("interpreter",
                    [](SessionHandle& self) { return std::make_shared<InterpreterHandle>(self.manager(), self->interpreter()); })
       .def_prop_ro("closed", [](SessionHandle& self) { return self->closed(); })

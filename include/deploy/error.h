@@ -22,6 +22,8 @@ enum class ErrorCode : int {
   kClosed = 10,           // the manager, session or interpreter is closed or closing
   kLoader = 11,           // an ELF library that could not be loaded
   kSystem = 12,           // the operating system refused: no memory, no descriptor, no thread
+  kCancelled = 13,        // a call that was interrupted; where it was is in python_type() and traceback()
+  kDeadlineExceeded = 14,  // a call that waited or ran until its deadline; where it ran, if it did, as above
 };
 
 // "invalid_argument", "python", ...: the enumerator in snake_case.

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +21,7 @@ class ReplicatedObject;
 
 namespace detail {
 class InterpreterCore;
+class Interruption;
 class SessionCore;
 }  // namespace detail
 
@@ -45,6 +49,18 @@ class DEPLOY_API InterpreterSession {
   // kInvalidArgument for a session of an interpreter that has no manager.
   ReplicatedObject replicate(const Object& object);
 
+  // All that runs through this session has to be over when `timeout` has passed, counted from now; nullopt lifts that. What then
+  // runs is stopped as by interrupt(), once more every second that it goes on; this and what comes later throws kDeadlineExceeded.
+  // Of nested sessions' deadlines the first counts.
+  void set_timeout(std::optional<std::chrono::nanoseconds> timeout);
+
+  // Stops what this session's thread runs in the interpreter at this moment, if anything; it never hits a later call. Returns at
+  // once. The Python code gets a KeyboardInterrupt (deploy.Interrupted) at its next byte code: C code that it is in, time.sleep()
+  // for one, ends first, and code that catches it goes on. The call throws kCancelled, unless it still succeeds; the session and
+  // the interpreter go on. A module whose import is stopped may not be importable again: let large ones be preloaded.
+  // Any thread, also while the session's own thread uses or closes it, though not while it moves or destroys it.
+  void interrupt() const noexcept;
+
   Interpreter interpreter() const;
   bool closed() const noexcept;
   void close() noexcept;
@@ -54,6 +70,8 @@ class DEPLOY_API InterpreterSession {
 
  private:
   std::unique_ptr<detail::SessionCore> core_;
+  std::shared_ptr<detail::Interruption> interruption_;
+  std::uint64_t serial_ = 0;
 };
 
 // A handle on one isolated CPython with a private copy of every library that touches Python or libtorch (D1).
@@ -66,6 +84,9 @@ class DEPLOY_API Interpreter {
 
   // Waits, in order of arrival, until the interpreter is free; then holds it. A thread that already holds it gets a nested session at once.
   InterpreterSession acquire_session();
+
+  // Stops the call that runs in the interpreter at this moment, if one does, whoever made it: see InterpreterSession::interrupt().
+  void interrupt() const noexcept;
 
   // Makes `source` importable as module `name` (packages: "a.b" needs "a"). The code runs at its first import.
   void register_module(std::string_view name, std::string_view source);

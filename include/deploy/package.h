@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,17 +35,25 @@ class DEPLOY_API ReplicatedObject {
     return call(std::move(values));
   }
 
+  // The same object, whose calls have to be over `timeout` after they are made: waiting for an interpreter, making the object there
+  // and the call itself. They throw kDeadlineExceeded otherwise; Python code that runs is stopped as by
+  // InterpreterSession::interrupt(), once more every second that it goes on. A session is waited for as long, and has what is left
+  // (see InterpreterSession::set_timeout). preload() is not limited. with_timeout(200ms)(x).
+  ReplicatedObject with_timeout(std::chrono::nanoseconds timeout) const;
+
   // Makes it on every interpreter now, in parallel, so that no later call pays for it. Rethrows the first failure.
   void preload() const;
 
   // A session on a free interpreter; session.from_replicated(*this) is the object there.
   InterpreterSession acquire_session() const;
 
-  explicit ReplicatedObject(std::shared_ptr<detail::ReplicaCore> core) noexcept;  // internal
+  explicit ReplicatedObject(std::shared_ptr<detail::ReplicaCore> core,
+                            std::optional<std::chrono::nanoseconds> timeout = {}) noexcept;  // internal
   const std::shared_ptr<detail::ReplicaCore>& core() const noexcept { return core_; }
 
  private:
   std::shared_ptr<detail::ReplicaCore> core_;
+  std::optional<std::chrono::nanoseconds> timeout_;
 };
 
 // A container file in torch.package's format, opened by a manager. Copies refer to the same package. Thread-safe.

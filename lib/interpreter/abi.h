@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DEPLOY_ABI_VERSION 1u
+#define DEPLOY_ABI_VERSION 2u
 
 struct DLManagedTensorVersioned;
 
@@ -106,6 +106,10 @@ typedef struct deploy_guest {
   void (*thread_detach)(deploy_thread thread);
   // Deletes the state of a thread that has ended or will not attach it again; not the attached one.
   void (*thread_dispose)(deploy_thread thread);
+  // Makes `thread`, another one that is in a call, raise deploy.Interrupted (a KeyboardInterrupt) at its next byte code.
+  void (*interrupt)(deploy_thread thread);
+  // On `thread` itself, outside of all calls: takes back what interrupt did, if nothing was raised yet. Returns whether that was so.
+  int (*take_back_interrupt)(deploy_thread thread);
 
   // References. import: a module; global: an attribute of a module, imported if need be (dots in `name` are followed).
   deploy_object (*import_module)(deploy_text name, deploy_error* error);

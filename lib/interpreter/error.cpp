@@ -30,6 +30,10 @@ std::string_view to_string(ErrorCode code) noexcept {
       return "loader";
     case ErrorCode::kSystem:
       return "system";
+    case ErrorCode::kCancelled:
+      return "cancelled";
+    case ErrorCode::kDeadlineExceeded:
+      return "deadline_exceeded";
   }
   return "unknown";
 }

@@ -29,7 +29,7 @@ struct Gate::Waiter {
 
 Gate::Gate(std::size_t seats) : seats_(seats) {}
 
-Result<void> Gate::acquire(std::size_t seat) {
+Result<void> Gate::acquire(std::size_t seat, Deadline deadline) {
   const std::uint64_t thread = this_thread_number();
   std::unique_lock lock(mutex_);
   Seat& wanted = seats_[seat];
@@ -43,12 +43,12 @@ Result<void> Gate::acquire(std::size_t seat) {
     return {};
   }
   Waiter waiter{thread, seat};
-  const auto granted = wait(waiter, lock);
+  const auto granted = wait(waiter, lock, deadline);
   if (!granted) return granted.failure();
   return {};
 }
 
-Result<std::size_t> Gate::acquire_any() {
+Result<std::size_t> Gate::acquire_any(Deadline deadline) {
   const std::uint64_t thread = this_thread_number();
   std::unique_lock lock(mutex_);
   if (!closed_) {
@@ -63,7 +63,7 @@ Result<std::size_t> Gate::acquire_any() {
   }
   if (closed_) return closed_failure();
   Waiter waiter{thread, kAnySeat};
-  return wait(waiter, lock);
+  return wait(waiter, lock, deadline);
 }
 
 bool Gate::try_acquire(std::size_t seat) {
@@ -116,11 +116,17 @@ std::optional<std::size_t> Gate::held() const {
   return last_held(thread);
 }
 
-Result<std::size_t> Gate::wait(Waiter& waiter, std::unique_lock<std::mutex>& lock) {
+Result<std::size_t> Gate::wait(Waiter& waiter, std::unique_lock<std::mutex>& lock, Deadline deadline) {
   waiter.previous = last_;
   (last_ ? last_->next : first_) = &waiter;
   last_ = &waiter;
-  waiter.changed.wait(lock, [&] { return waiter.granted || waiter.refused; });
+  const auto served = [&] { return waiter.granted || waiter.refused; };
+  if (deadline == kNoDeadline) {
+    waiter.changed.wait(lock, served);
+  } else if (!waiter.changed.wait_until(lock, deadline, served)) {
+    unlink(waiter);
+    return Failure{ErrorCode::kDeadlineExceeded, "no interpreter became free before the deadline"};
+  }
   if (waiter.refused) return closed_failure();
   return *waiter.granted;
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "lib/interpreter/deadline.h"
 #include "lib/support/result.h"
 
 namespace deploy::detail {
@@ -24,13 +25,14 @@ class Gate {
 
   std::size_t size() const { return seats_.size(); }
 
-  // Waits for this seat. kClosed once close() was called, unless this thread holds the seat already.
-  Result<void> acquire(std::size_t seat);
+  // Waits for this seat. kClosed once close() was called, unless this thread holds the seat already; kDeadlineExceeded where it
+  // would still have to wait at the deadline.
+  Result<void> acquire(std::size_t seat, Deadline deadline = kNoDeadline);
 
   // Waits for any seat, and takes the one this thread used last where it is free. A thread that holds a seat of this gate never
   // waits: while none is free it takes the one it acquired last once more. kClosed once close() was called, unless this thread
-  // holds a seat.
-  Result<std::size_t> acquire_any();
+  // holds a seat; kDeadlineExceeded as above.
+  Result<std::size_t> acquire_any(Deadline deadline = kNoDeadline);
 
   // Takes the seat if nobody holds it, on a closed gate too: for work that must still be done after close().
   bool try_acquire(std::size_t seat);
@@ -55,7 +57,7 @@ class Gate {
   };
   struct Waiter;
 
-  Result<std::size_t> wait(Waiter& waiter, std::unique_lock<std::mutex>& lock);
+  Result<std::size_t> wait(Waiter& waiter, std::unique_lock<std::mutex>& lock, Deadline deadline);
   void take(Seat& seat, std::uint64_t thread);
   std::optional<std::size_t> best_free(std::uint64_t thread) const;
   std::optional<std::size_t> last_held(std::uint64_t thread) const;

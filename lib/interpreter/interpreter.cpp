@@ -19,6 +19,8 @@ void Interpreter::register_module(std::string_view name, std::string_view source
   detail::SessionCore::open(core_).value().register_module(name, source).value();
 }
 
+void Interpreter::interrupt() const noexcept { core_->interruption()->request(0); }
+
 std::size_t Interpreter::id() const noexcept { return core_->id(); }
 
 }  // namespace deploy

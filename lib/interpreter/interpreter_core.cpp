@@ -44,7 +44,8 @@ InterpreterCore::InterpreterCore(InterpreterOptions options, std::size_t id, std
       environment_(std::move(options.environment)),
       gate_(std::move(options.gate)),
       manager_(std::move(options.manager)),
-      releases_(std::make_shared<ReleaseQueue>(slot, id)) {}
+      releases_(std::make_shared<ReleaseQueue>(slot, id)),
+      interruption_(std::make_shared<Interruption>(releases_)) {}
 
 InterpreterCore::~InterpreterCore() { free_slot(slot_); }
 
@@ -158,10 +159,16 @@ Result<void> InterpreterCore::preload() {
   return done;
 }
 
-// Gives back what no session came to give back. Never waits for the interpreter: a session that holds it empties the queue itself.
+// Stops calls, and gives back what no session came to give back. For the latter it never waits for the interpreter: a session that
+// holds it empties the queue itself.
 void InterpreterCore::serve() {
-  while (releases_->wait_for_work()) {
-    if (!gate_->try_acquire(seat_)) continue;
+  while (releases_->wait_for_work(interruption_->next_look())) {
+    if (interruption_->is_due()) {
+      const deploy_thread main = guest_->thread_attach(nullptr);  // beside the session: not attach(), which empties the queue
+      interruption_->deliver(*guest_);
+      guest_->thread_detach(main);
+    }
+    if (releases_->empty() || !gate_->try_acquire(seat_)) continue;
     ThreadEntry& thread = thread_entry(*this);
     if (attach(*this, thread)) detach(*this, thread);
     gate_->release(seat_);

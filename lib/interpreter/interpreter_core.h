@@ -15,6 +15,7 @@
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/arenas.h"
 #include "lib/interpreter/gate.h"
+#include "lib/interpreter/interruption.h"
 #include "lib/interpreter/release_queue.h"
 #include "lib/loader/namespace.h"
 #include "lib/support/result.h"
@@ -34,7 +35,8 @@ struct InterpreterOptions {
 // One Python in one link namespace, and the thread that is its main thread.
 //
 // The home thread loads the image, boots Python, imports the environment's preload modules, and then sleeps. It wakes up to give
-// back what the host dropped outside of sessions (ReleaseQueue), and at last to finalise Python and unload the namespace.
+// back what the host dropped outside of sessions (ReleaseQueue), to stop calls (Interruption), and at last to finalise Python and
+// unload the namespace.
 //
 // Lifetime: everything that points into the interpreter's memory (sessions, tensors that came out of it) holds a shared_ptr. When
 // the last one is gone the home thread tears the interpreter down. Whoever dropped the last one waits for that, unless it may not
@@ -57,6 +59,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   const deploy_guest& guest() const { return *guest_; }
   loader::Namespace& link_namespace() const { return *namespace_; }
   const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
+  const std::shared_ptr<Interruption>& interruption() const { return interruption_; }
 
   // Place of this interpreter in the threads' tables (process.h); reused after it is gone.
   std::size_t slot() const { return slot_; }
@@ -92,6 +95,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   bool booted_ = false;
   bool background_ = false;  // torn down with nobody waiting; written before the home thread is told to stop
   const std::shared_ptr<ReleaseQueue> releases_;
+  const std::shared_ptr<Interruption> interruption_;
   std::uint64_t last_serial_ = 0;
 
   std::thread home_;

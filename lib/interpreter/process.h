@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "lib/interpreter/abi.h"
+#include "lib/interpreter/deadline.h"
 
 namespace deploy::detail {
 
@@ -35,6 +37,8 @@ struct ThreadEntry {
   std::size_t depth = 0;            // sessions, and the home thread's own visits; attached while not 0
   std::size_t crossings = 0;        // calls into the guest that are running: in them the GIL may be released
   std::vector<std::uint64_t> open;  // serial numbers of the open sessions
+  std::vector<std::pair<std::uint64_t, Deadline>> deadlines;  // of those that have one
+  Deadline deadline = kNoDeadline;                            // the first of these
 };
 
 // The calling thread's entry for an interpreter, made at first use; find_thread_entry gives null where there is none.

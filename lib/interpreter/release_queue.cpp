@@ -2,6 +2,7 @@
 
 #include <dlpack/dlpack.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -82,15 +83,28 @@ void ReleaseQueue::close() {
   items_ = {};
 }
 
-bool ReleaseQueue::wait_for_work() {
+bool ReleaseQueue::wait_for_work(Deadline until) {
   std::unique_lock lock(mutex_);
+  const auto called = [this] { return stopped_ || woken_; };
   do {
     sleeping_ = empty();
-    changed_.wait(lock, [this] { return stopped_ || !sleeping_; });
-    changed_.wait_for(lock, kSweepDelay, [this] { return stopped_; });
-  } while (!stopped_ && empty());
+    const auto anything = [&] { return called() || !sleeping_; };
+    if (until == kNoDeadline) {
+      changed_.wait(lock, anything);
+    } else if (!changed_.wait_until(lock, until, anything)) {
+      break;
+    }
+    changed_.wait_until(lock, std::min(until, deadline_after(kSweepDelay)), called);
+  } while (!called() && empty() && !has_passed(until));
   sleeping_ = false;
+  woken_ = false;
   return !stopped_;
+}
+
+void ReleaseQueue::wake() {
+  std::lock_guard lock(mutex_);
+  woken_ = true;
+  changed_.notify_all();
 }
 
 void ReleaseQueue::stop() {

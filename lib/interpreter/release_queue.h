@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/interpreter/abi.h"
+#include "lib/interpreter/deadline.h"
 
 namespace deploy::detail {
 
@@ -42,8 +43,9 @@ class ReleaseQueue {
   void close();
 
   // For the home thread. wait_for_work sleeps until something is in the queue and a moment has passed in which a session could
-  // have emptied it; false: stop() was called.
-  bool wait_for_work();
+  // have emptied it, or until wake() was called or `until` has come; false: stop() was called.
+  bool wait_for_work(Deadline until);
+  void wake();
   void stop();
 
  private:
@@ -66,6 +68,7 @@ class ReleaseQueue {
   std::condition_variable changed_;
   Items items_;            // guarded by mutex_, as all below
   bool sleeping_ = false;  // the home thread, until something comes
+  bool woken_ = false;
   bool stopped_ = false;
   bool closed_ = false;
 };

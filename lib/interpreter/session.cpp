@@ -7,7 +7,8 @@
 
 namespace deploy {
 
-InterpreterSession::InterpreterSession(std::unique_ptr<detail::SessionCore> core) noexcept : core_(std::move(core)) {}
+InterpreterSession::InterpreterSession(std::unique_ptr<detail::SessionCore> core) noexcept
+    : core_(std::move(core)), interruption_(core_->interpreter()->interruption()), serial_(core_->serial()) {}
 InterpreterSession::InterpreterSession(InterpreterSession&&) noexcept = default;
 InterpreterSession& InterpreterSession::operator=(InterpreterSession&&) noexcept = default;
 InterpreterSession::~InterpreterSession() = default;
@@ -31,6 +32,14 @@ Object InterpreterSession::import_module(std::string_view name) {
 Object InterpreterSession::from_value(const Value& value) {
   auto& session = core();
   return session.object(session.from_value(value).value());
+}
+
+void InterpreterSession::set_timeout(std::optional<std::chrono::nanoseconds> timeout) {
+  core().set_deadline(timeout ? detail::deadline_after(*timeout) : detail::kNoDeadline);
+}
+
+void InterpreterSession::interrupt() const noexcept {
+  if (interruption_) interruption_->request(serial_);
 }
 
 Interpreter InterpreterSession::interpreter() const { return Interpreter(core().interpreter()); }

@@ -34,35 +34,64 @@ void detach(InterpreterCore& core, ThreadEntry& thread) noexcept {
 
 namespace {
 
-// Marks the time in which guest code runs on this thread.
-class Crossing {
- public:
-  explicit Crossing(ThreadEntry& thread) : thread_(thread) { ++thread_.crossings; }
-  ~Crossing() { --thread_.crossings; }
-
- private:
-  ThreadEntry& thread_;
-};
+Failure too_late() { return {ErrorCode::kDeadlineExceeded, "the deadline had passed before the call could begin"}; }
 
 }  // namespace
+
+// Marks the time in which guest code runs on this thread, and in which it can be interrupted.
+class Guest::Crossing {
+ public:
+  Crossing(InterpreterCore& core, ThreadEntry& thread) : core_(core), thread_(thread) {
+    if (thread_.crossings++ == 0) core_.interruption()->begin(thread_, thread_.deadline);
+  }
+  ~Crossing() {
+    if (open_) end();
+  }
+
+  // What the caller gets for the guest's failure. A call that was interrupted and failed has failed for that reason, whatever the
+  // exception has become on its way.
+  Failure failed(Failure failure) {
+    const auto reason = end();
+    if (!reason) return failure;
+    failure.code = *reason;
+    failure.message = *reason == ErrorCode::kCancelled ? "the call was interrupted" : "the call was still running at its deadline";
+    if (!failure.python_type.empty()) failure.message += " (" + failure.python_type + ")";
+    return failure;
+  }
+
+ private:
+  std::optional<ErrorCode> end() {
+    open_ = false;
+    std::optional<ErrorCode> reason;
+    if (thread_.crossings == 1) reason = core_.interruption()->end(core_.guest());  // may run byte code
+    --thread_.crossings;
+    return reason;
+  }
+
+  InterpreterCore& core_;
+  ThreadEntry& thread_;
+  bool open_ = true;
+};
 
 // A guest function that gives a reference.
 template <class F>
 Result<Reference> Guest::make(F&& function) {
+  if (has_passed(thread_->deadline)) return too_late();
   ErrorSink error;
-  const Crossing crossing(*thread_);
+  Crossing crossing(*core_, *thread_);
   const deploy_object object = function(core_->guest(), &error);
-  if (!object) return error.take();
+  if (!object) return crossing.failed(error.take());
   return Reference(core_->releases(), object);
 }
 
 // A guest function that describes a value.
 template <class F>
 Result<Value> Guest::read(F&& function) {
+  if (has_passed(thread_->deadline)) return too_late();
   ErrorSink error;
   ValueSink sink(*core_);
-  const Crossing crossing(*thread_);
-  if (function(core_->guest(), &sink, &error) < 0) return error.take();
+  Crossing crossing(*core_, *thread_);
+  if (function(core_->guest(), &sink, &error) < 0) return crossing.failed(error.take());
   return sink.take();
 }
 
@@ -85,10 +114,11 @@ Result<Reference> Guest::attr(deploy_object object, std::string_view name) {
 }
 
 Result<bool> Guest::hasattr(deploy_object object, std::string_view name) {
+  if (has_passed(thread_->deadline)) return too_late();
   ErrorSink error;
-  const Crossing crossing(*thread_);
+  Crossing crossing(*core_, *thread_);
   const int found = core_->guest().hasattr(object, text(name), &error);
-  if (found < 0) return error.take();
+  if (found < 0) return crossing.failed(error.take());
   return found > 0;
 }
 
@@ -130,9 +160,10 @@ Result<std::string> Guest::str(deploy_object object) {
 }
 
 Result<void> Guest::register_module(std::string_view name, std::string_view source) {
+  if (has_passed(thread_->deadline)) return too_late();
   ErrorSink error;
-  const Crossing crossing(*thread_);
-  if (core_->guest().register_module(text(name), text(source), &error) < 0) return error.take();
+  Crossing crossing(*core_, *thread_);
+  if (core_->guest().register_module(text(name), text(source), &error) < 0) return crossing.failed(error.take());
   return {};
 }
 
@@ -171,7 +202,16 @@ SessionCore& SessionCore::operator=(SessionCore&& other) noexcept {
   return *this;
 }
 
+void SessionCore::set_deadline(Deadline deadline) {
+  auto& all = thread_->deadlines;
+  std::erase_if(all, [this](const auto& each) { return each.first == serial_; });
+  if (deadline != kNoDeadline) all.emplace_back(serial_, deadline);
+  thread_->deadline = kNoDeadline;
+  for (const auto& each : all) thread_->deadline = std::min(thread_->deadline, each.second);
+}
+
 void SessionCore::close() noexcept {
+  if (serial_ != 0 && thread_number_ == this_thread_number() && !thread_->deadlines.empty()) set_deadline(kNoDeadline);
   const std::uint64_t serial = std::exchange(serial_, 0);
   if (serial == 0) return;
   const std::shared_ptr<InterpreterCore> core = std::move(interpreter_);

@@ -42,6 +42,8 @@ class Guest {
   template <class F>
   Result<Value> read(F&& function);
 
+  class Crossing;
+
   InterpreterCore* core_;
   ThreadEntry* thread_;
 };
@@ -60,8 +62,13 @@ class SessionCore : public Guest {
   SessionCore& operator=(SessionCore&& other) noexcept;
   ~SessionCore() { close(); }
 
+  // All that this thread calls in the interpreter while the session is open fails or is stopped from then on (kDeadlineExceeded);
+  // kNoDeadline lifts it. Of nested sessions' deadlines the first counts.
+  void set_deadline(Deadline deadline);
+
   void close() noexcept;
   bool is_open() const { return serial_ != 0; }
+  std::uint64_t serial() const { return serial_; }
   // Fails with kWrongSession on another thread than the one that opened it, with kClosed after close(). The Guest members do not
   // check this.
   Result<void> check() const;

@@ -33,10 +33,12 @@ Result<void> ManagerCore::boot() {
   return {};
 }
 
-Result<SessionCore> ManagerCore::enter_any() {
-  const Result<std::size_t> seat = gate_->acquire_any();
+Result<SessionCore> ManagerCore::enter_any(Deadline deadline) {
+  const Result<std::size_t> seat = gate_->acquire_any(deadline);
   if (!seat) return seat.failure();
-  return SessionCore::open_seated(interpreters_[*seat].core());
+  Result<SessionCore> session = SessionCore::open_seated(interpreters_[*seat].core());
+  if (session && deadline != kNoDeadline) session->set_deadline(deadline);
+  return session;
 }
 
 Result<SessionCore> ManagerCore::enter(std::size_t seat) {

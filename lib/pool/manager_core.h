@@ -35,8 +35,9 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   Gate& gate() const { return *gate_; }
   const Environment& environment() const { return environment_; }
 
-  // A session on a free interpreter, in order of arrival; or on a given one. kClosed.
-  Result<SessionCore> enter_any();
+  // A session on a free interpreter, in order of arrival; or on a given one. kClosed, kDeadlineExceeded. The deadline is the
+  // session's too.
+  Result<SessionCore> enter_any(Deadline deadline = kNoDeadline);
   Result<SessionCore> enter(std::size_t seat);
 
   // kClosed after close().

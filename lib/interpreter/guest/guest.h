@@ -68,6 +68,10 @@ void drop();
 const char* install_stdlib(std::string_view archive);
 bool run_startup(const deploy_boot& boot);
 
+// interrupts.cpp: for prepare() and drop().
+bool prepare_interrupts();
+void drop_interrupts();
+
 // boot.cpp: before boot.
 void use_host_memory(const deploy_host& host);
 
@@ -80,6 +84,8 @@ int shutdown(deploy_error* error);                                              
 deploy_thread thread_attach(deploy_thread thread);                                // boot.cpp
 void thread_detach(deploy_thread thread);                                         // boot.cpp
 void thread_dispose(deploy_thread thread);                                        // boot.cpp
+void interrupt(deploy_thread thread);                                             // interrupts.cpp
+int take_back_interrupt(deploy_thread thread);                                    // interrupts.cpp
 deploy_object import_module(deploy_text name, deploy_error* error);               // modules.cpp
 deploy_object global(deploy_text module, deploy_text name, deploy_error* error);  // modules.cpp
 deploy_object from_value(const deploy_value* value, deploy_error* error);         // values.cpp

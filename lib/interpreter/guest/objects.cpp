@@ -110,9 +110,10 @@ int tell(Ref str, deploy_sink* sink, deploy_error* error) {
 
 }  // namespace
 
-bool prepare() { return prepare_tensor_type() && prepare_export(); }
+bool prepare() { return prepare_tensor_type() && prepare_export() && prepare_interrupts(); }
 
 void drop() {
+  drop_interrupts();
   drop_libraries();
   drop_export();
   drop_types();

@@ -177,5 +177,21 @@ TEST(Gate, CloseWaitsForTheHolders) {
   holder.join();
 }
 
+TEST(Gate, WhoWaitsPastTheDeadlineLeavesTheQueue) {
+  Gate gate(1);
+  ASSERT_TRUE(gate.acquire(0));
+  std::thread([&] {
+    const auto late = gate.acquire(0, deadline_after(5ms));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.failure().code, ErrorCode::kDeadlineExceeded);
+    EXPECT_FALSE(gate.acquire_any(deadline_after(0ms)));
+  }).join();
+  gate.release(0);
+  std::thread([&] {
+    EXPECT_TRUE(gate.acquire_any(deadline_after(0ms)));  // nobody waits, and so no deadline counts
+    gate.release(0);
+  }).join();
+}
+
 }  // namespace
 }  // namespace deploy::detail

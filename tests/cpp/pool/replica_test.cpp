@@ -1,7 +1,9 @@
 // Objects of one interpreter replicated to the others, without torch.
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "tests/cpp/pool/pool_testing.h"
 
@@ -87,6 +89,43 @@ TEST_F(ReplicaTest, PreloadInsideASessionDoesNotWaitForIt) {
   InterpreterSession session = twice.acquire_session();
   twice.preload();
   EXPECT_EQ(session.from_replicated(twice)(21).to_value().as_int(), 42);
+}
+
+TEST_F(ReplicaTest, ATimeoutEndsTheCallAndNothingElse) {
+  manager_->register_module("slow", R"(
+import time
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+)");
+  std::optional<ReplicatedObject> spin;
+  {
+    InterpreterSession session = manager_->acquire_session();
+    spin = session.replicate(session.global("slow", "spin"));
+  }
+  spin->preload();
+  const ReplicatedObject hasty = spin->with_timeout(std::chrono::milliseconds(50));
+  EXPECT_EQ(error_of([&] { hasty(60.0); }).code(), ErrorCode::kDeadlineExceeded);
+  EXPECT_EQ((*spin)(0.1).as_float(), 0.1);
+  EXPECT_EQ(hasty(0.0).as_float(), 0.0);
+}
+
+TEST_F(ReplicaTest, ATimeoutCoversTheWaitForAnInterpreter) {
+  const ReplicatedObject twice = manager_->load_package(package_path("plain.pt")).load_pickle("model", "double.pkl");
+  twice.preload();
+  {
+    InterpreterSession first = twice.acquire_session(), second = twice.acquire_session();
+    std::thread([&] {
+      const ReplicatedObject hasty = twice.with_timeout(std::chrono::milliseconds(30));
+      const Error error = error_of([&] { hasty(1); });
+      EXPECT_EQ(error.code(), ErrorCode::kDeadlineExceeded);
+      EXPECT_EQ(error.message(), "no interpreter became free before the deadline");
+      EXPECT_EQ(error_of([&] { hasty.acquire_session(); }).code(), ErrorCode::kDeadlineExceeded);
+    }).join();
+  }
+  EXPECT_EQ(twice(21).as_int(), 42);
 }
 
 }  // namespace

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <string>
+
+#include "deploy/error.h"
+
+namespace deploy::bindings {
+
+// Seconds as Python has them. Throws kInvalidArgument for NaN; centuries are for ever.
+inline std::chrono::nanoseconds to_timeout(double seconds) {
+  if (std::isnan(seconds)) throw Error(ErrorCode::kInvalidArgument, "a timeout: found nan, expected seconds");
+  const std::chrono::duration<double> timeout(seconds);
+  if (timeout >= std::chrono::nanoseconds::max()) return std::chrono::nanoseconds::max();
+  if (timeout <= std::chrono::nanoseconds::zero()) return std::chrono::nanoseconds::zero();
+  return std::chrono::ceil<std::chrono::nanoseconds>(timeout);
+}
+
+}  // namespace deploy::bindings

@@ -1,0 +1,39 @@
+// Exceptions that another thread puts into a thread (PyThreadState_SetAsyncExc): Python raises them between two byte codes.
+
+#include "lib/interpreter/guest/errors.h"
+
+namespace deploy::guest {
+namespace {
+
+PyObject* interrupted = nullptr;
+
+PyThreadState* state_of(deploy_thread thread) { return reinterpret_cast<PyThreadState*>(thread); }
+
+}  // namespace
+
+// A KeyboardInterrupt, because that is what Python code lets through: `except Exception` does not catch it, and asyncio, which
+// keeps other exceptions in the task that raised them, stops its loop for it.
+bool prepare_interrupts() {
+  interrupted = PyErr_NewExceptionWithDoc("deploy.Interrupted",
+                                          "The host stops the call: its deadline has passed, or another thread asked for it.",
+                                          PyExc_KeyboardInterrupt, nullptr);
+  return interrupted != nullptr;
+}
+
+void drop_interrupts() { Py_CLEAR(interrupted); }
+
+void interrupt(deploy_thread thread) { PyThreadState_SetAsyncExc(state_of(thread)->thread_id, interrupted); }
+
+// PyThreadState_SetAsyncExc(id, NULL) would leave Python looking for an exception at every jump for good, so it is raised: a code
+// object looks for it as it starts.
+int take_back_interrupt(deploy_thread thread) {
+  if (state_of(thread)->async_exc == nullptr) return 0;
+  Ref code(Py_CompileString("None", "<deploy>", Py_eval_input));
+  Ref globals(PyDict_New());
+  Ref none(code && globals ? PyEval_EvalCode(code.get(), globals.get(), globals.get()) : nullptr);
+  if (!none) take_exception();
+  if (state_of(thread)->async_exc != nullptr) PyThreadState_SetAsyncExc(state_of(thread)->thread_id, nullptr);
+  return 1;
+}
+
+}  // namespace deploy::guest
