@@ -240,3 +240,14 @@ def test_the_host_is_untouched_by_what_the_interpreters_import(manager):
         assert session.global_("sys", "modules").call_method("get", "deploy").to_value() is None
     assert "only_inside" not in sys.modules
     assert isinstance(deploy.Error, type)
+
+
+def test_dlopen_called_through_ctypes_is_the_interpreters_own(run):
+    source = """
+import ctypes, numpy._core._multiarray_umath as extension
+def run():
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+    return dlopen(extension.__file__.encode(), 2) == ctypes.CDLL(extension.__file__)._handle, dlopen(None, 2) is not None
+"""
+    assert run("dlopen_through_ctypes", source) == [(True, True)] * 2
