@@ -68,7 +68,8 @@ void export_session(nb::module_& m) {
           "lifts that.")
       .def(
           "interrupt", [](SessionHandle& self) { self->interrupt(); },
-          "Stops what the session's thread runs in the interpreter at this moment, if anything: a KeyboardInterrupt at its next byte "
+          "Stops what the session's thread runs in the interpreter at this moment, if anything: a KeyboardInterrupt at its next "
+          "byte "
           "code. That call\n"
           "raises Error with code CANCELLED; the session goes on. Any thread may call this, and returns at once.")
       .def_prop_ro("interpreter",

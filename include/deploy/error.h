@@ -10,19 +10,19 @@ namespace deploy {
 
 // What kind of thing went wrong. The numbers are stable: new codes are added at the end.
 enum class ErrorCode : int {
-  kInternal = 1,          // a defect of libdeploy itself
-  kInvalidArgument = 2,   // an argument that no call of this kind can take
-  kNotFound = 3,          // a file, module, record or attribute that does not exist
-  kInvalidPackage = 4,    // a file that is no package, or a damaged one
-  kMissingExtern = 5,     // modules that a package needs and the environment does not have
-  kEnvironment = 6,       // an environment that cannot be used: another Python version, no such folder
-  kPython = 7,            // an exception raised by Python code; see python_type() and traceback()
-  kNotAValue = 8,         // a Python object that has no deploy::Value form; a session can still hold it
-  kWrongSession = 9,      // an Object used after its session ended, or on another interpreter
-  kClosed = 10,           // the manager, session or interpreter is closed or closing
-  kLoader = 11,           // an ELF library that could not be loaded
-  kSystem = 12,           // the operating system refused: no memory, no descriptor, no thread
-  kCancelled = 13,        // a call that was interrupted; where it was is in python_type() and traceback()
+  kInternal = 1,           // a defect of libdeploy itself
+  kInvalidArgument = 2,    // an argument that no call of this kind can take
+  kNotFound = 3,           // a file, module, record or attribute that does not exist
+  kInvalidPackage = 4,     // a file that is no package, or a damaged one
+  kMissingExtern = 5,      // modules that a package needs and the environment does not have
+  kEnvironment = 6,        // an environment that cannot be used: another Python version, no such folder
+  kPython = 7,             // an exception raised by Python code; see python_type() and traceback()
+  kNotAValue = 8,          // a Python object that has no deploy::Value form; a session can still hold it
+  kWrongSession = 9,       // an Object used after its session ended, or on another interpreter
+  kClosed = 10,            // the manager, session or interpreter is closed or closing
+  kLoader = 11,            // an ELF library that could not be loaded
+  kSystem = 12,            // the operating system refused: no memory, no descriptor, no thread
+  kCancelled = 13,         // a call that was interrupted; where it was is in python_type() and traceback()
   kDeadlineExceeded = 14,  // a call that waited or ran until its deadline; where it ran, if it did, as above
 };
 

@@ -25,9 +25,9 @@ class Interruption;
 class SessionCore;
 }  // namespace detail
 
-// One thread's hold on one interpreter: it owns that interpreter's GIL from creation to close() (D7). Movable within its thread; every
-// member must be called on the thread that acquired it (kWrongSession otherwise). Sessions nest: a thread may hold
-// several, on one interpreter or on many. close() ends it early; the destructor ends it silently.
+// One thread's hold on one interpreter: it owns that interpreter's GIL from creation to close() (D7). Movable within its thread;
+// every member must be called on the thread that acquired it (kWrongSession otherwise). Sessions nest: a thread may hold several,
+// on one interpreter or on many. close() ends it early; the destructor ends it silently.
 class DEPLOY_API InterpreterSession {
  public:
   InterpreterSession(InterpreterSession&&) noexcept;
@@ -66,7 +66,7 @@ class DEPLOY_API InterpreterSession {
   void close() noexcept;
 
   explicit InterpreterSession(std::unique_ptr<detail::SessionCore> core) noexcept;  // internal
-  detail::SessionCore& core() const;                                               // internal; throws kClosed
+  detail::SessionCore& core() const;                                                // internal; throws kClosed
 
  private:
   std::unique_ptr<detail::SessionCore> core_;
@@ -82,7 +82,8 @@ class DEPLOY_API Interpreter {
   // Boots a new one that belongs to no manager. Takes 10-30 ms and the environment's preload on top.
   explicit Interpreter(const Environment& environment = {});
 
-  // Waits, in order of arrival, until the interpreter is free; then holds it. A thread that already holds it gets a nested session at once.
+  // Waits, in order of arrival, until the interpreter is free; then holds it. A thread that already holds it gets a nested session
+  // at once.
   InterpreterSession acquire_session();
 
   // Stops the call that runs in the interpreter at this moment, if one does, whoever made it: see InterpreterSession::interrupt().

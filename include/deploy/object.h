@@ -34,7 +34,8 @@ class DEPLOY_API Object {
     return call(std::move(values), {});
   }
   Object call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs = {}) const;
-  Object call_method(std::string_view name, std::vector<Value> args = {}, std::vector<std::pair<std::string, Value>> kwargs = {}) const;
+  Object call_method(std::string_view name, std::vector<Value> args = {},
+                     std::vector<std::pair<std::string, Value>> kwargs = {}) const;
 
   Object attr(std::string_view name) const;
   // False only for AttributeError; any other exception is thrown.

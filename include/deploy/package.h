@@ -17,13 +17,13 @@ class ReplicaCore;
 }  // namespace detail
 
 // A Python object that every interpreter of a manager has, or makes at its first use there: out of a package, or out of
-// an object that a session replicated. Copies refer to the same object. Thread-safe: calls run on any free interpreter, in parallel up to
-// the number of interpreters; when none is free they wait in order of arrival. Attribute writes stay in the interpreter they were made in;
-// tensors loaded from a package or a replica share clean pages between interpreters and are copied on write.
+// an object that a session replicated. Copies refer to the same object. Thread-safe: calls run on any free interpreter, in parallel
+// up to the number of interpreters; when none is free they wait in order of arrival. Attribute writes stay in the interpreter they
+// were made in; tensors loaded from a package or a replica share clean pages between interpreters and are copied on write.
 class DEPLOY_API ReplicatedObject {
  public:
-  // Arguments and results cross as Values (see there); tensors share memory. Throws kPython with the traceback, kNotAValue where the result
-  // has no Value form, kClosed while the manager closes.
+  // Arguments and results cross as Values (see there); tensors share memory. Throws kPython with the traceback, kNotAValue where
+  // the result has no Value form, kClosed while the manager closes.
   Value call(Args args, Kwargs kwargs = {}) const;
   Value call_method(std::string_view name, Args args = {}, Kwargs kwargs = {}) const;
   Value operator()(Args args) const { return call(std::move(args)); }
@@ -60,8 +60,8 @@ class DEPLOY_API ReplicatedObject {
 // The file is mapped: it must not be rewritten in place while the package or anything loaded from it is alive.
 class DEPLOY_API Package {
  public:
-  // Unpickles record `<package>/<resource>` on one interpreter now and on the others at their first use. Throws kNotFound (with the records there
-  // are), kMissingExtern (all of them), kInvalidPackage, kPython.
+  // Unpickles record `<package>/<resource>` on one interpreter now and on the others at their first use. Throws kNotFound (with the
+  // records there are), kMissingExtern (all of them), kInvalidPackage, kPython.
   ReplicatedObject load_pickle(std::string_view package, std::string_view resource) const;
 
   // A UTF-8 text or the bytes of a record. Throws kNotFound.

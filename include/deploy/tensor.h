@@ -64,7 +64,8 @@ class DEPLOY_API Tensor {
   // An empty handle: defined() is false, and nothing else may be asked of it.
   Tensor() noexcept = default;
 
-  // A new, uninitialised, contiguous (row-major), 64-byte-aligned CPU tensor. Throws kInvalidArgument for a negative size or an overflow.
+  // A new, uninitialised, contiguous (row-major), 64-byte-aligned CPU tensor. Throws kInvalidArgument for a negative size or an
+  // overflow.
   static Tensor empty(std::vector<std::int64_t> shape, DType dtype = DType::float32());
 
   // A tensor over `data`, which stays alive until `deleter` is called (on any thread, once, after the last handle; it must not
@@ -72,8 +73,8 @@ class DEPLOY_API Tensor {
   static Tensor from_blob(void* data, std::vector<std::int64_t> shape, DType dtype, std::function<void()> deleter = {},
                           std::vector<std::int64_t> strides = {}, Device device = {});
 
-  // Takes ownership of `managed` (its deleter is called after the last handle). Throws kInvalidArgument for null or another major version;
-  // the caller keeps ownership then.
+  // Takes ownership of `managed` (its deleter is called after the last handle). Throws kInvalidArgument for null or another major
+  // version; the caller keeps ownership then.
   static Tensor from_dlpack(DLManagedTensorVersioned* managed);
 
   // A new managed tensor over the same memory; the caller owns it and calls its deleter.

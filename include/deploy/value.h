@@ -104,7 +104,9 @@ class DEPLOY_API Value {
   [[noreturn]] static void throw_int_out_of_range();
   [[noreturn]] void throw_wrong_kind(std::string_view expected) const;
 
-  std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>, std::string, Bytes, List, Tuple, Dict, Tensor, Object> data_;
+  std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>, std::string, Bytes, List, Tuple, Dict, Tensor,
+               Object>
+      data_;
 };
 
 // Positional and keyword arguments of a call.

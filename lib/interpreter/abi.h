@@ -34,8 +34,18 @@ typedef struct deploy_error {
 
 // Host to guest: a tree of values that the host owns; the guest reads it during the call.
 typedef enum deploy_kind {
-  DEPLOY_NONE, DEPLOY_BOOL, DEPLOY_INT, DEPLOY_FLOAT, DEPLOY_COMPLEX, DEPLOY_STR, DEPLOY_BYTES,
-  DEPLOY_LIST, DEPLOY_TUPLE, DEPLOY_DICT, DEPLOY_TENSOR, DEPLOY_OBJECT
+  DEPLOY_NONE,
+  DEPLOY_BOOL,
+  DEPLOY_INT,
+  DEPLOY_FLOAT,
+  DEPLOY_COMPLEX,
+  DEPLOY_STR,
+  DEPLOY_BYTES,
+  DEPLOY_LIST,
+  DEPLOY_TUPLE,
+  DEPLOY_DICT,
+  DEPLOY_TENSOR,
+  DEPLOY_OBJECT
 } deploy_kind;
 
 typedef struct deploy_value {
@@ -54,9 +64,9 @@ typedef struct deploy_value {
   } as;
 } deploy_value;
 
-// Guest to host: the guest walks an object and says what it sees, depth first; containers say their length first (a dict: its number of
-// pairs, then key, value, key, value ...). The host builds its own tree. A walk that fails half-way is reported by the function that
-// was called, and the host drops what it has.
+// Guest to host: the guest walks an object and says what it sees, depth first; containers say their length first (a dict: its
+// number of pairs, then key, value, key, value ...). The host builds its own tree. A walk that fails half-way is reported by the
+// function that was called, and the host drops what it has.
 typedef struct deploy_sink {
   void (*on_none)(struct deploy_sink* self);
   void (*on_bool)(struct deploy_sink* self, int value);
@@ -65,17 +75,17 @@ typedef struct deploy_sink {
   void (*on_complex)(struct deploy_sink* self, double real, double imaginary);
   void (*on_str)(struct deploy_sink* self, deploy_text utf8);
   void (*on_bytes)(struct deploy_sink* self, deploy_text bytes);
-  void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);  // LIST, TUPLE or DICT
+  void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);             // LIST, TUPLE or DICT
   void (*on_tensor)(struct deploy_sink* self, struct DLManagedTensorVersioned* tensor);  // the host takes ownership
 } deploy_sink;
 
 // What boot needs. All borrowed for the time of the call.
 typedef struct deploy_boot {
-  deploy_text stdlib;             // the image's archive of the standard library, see lib/interpreter/image/; outlives the guest
-  const deploy_text* paths;       // sys.path, in order
+  deploy_text stdlib;        // the image's archive of the standard library, see lib/interpreter/image/; outlives the guest
+  const deploy_text* paths;  // sys.path, in order
   size_t path_count;
   uint64_t interpreter_id;
-  deploy_text dynload;            // folder of the standard extension modules; empty: "<image>/lib-dynload"
+  deploy_text dynload;  // folder of the standard extension modules; empty: "<image>/lib-dynload"
 } deploy_boot;
 
 // What the guest may ask of the host. Lives as long as the guest.
@@ -83,21 +93,21 @@ typedef struct deploy_host {
   uint32_t abi_version;
   uint32_t size;  // sizeof(deploy_host)
   void* context;
-  // Memory for Python's small objects, in large pieces. Python ends with objects that it never frees; the host frees what is left when
-  // the interpreter is gone. Any thread; null where there is no memory. Both null: Python asks the system itself.
+  // Memory for Python's small objects, in large pieces. Python ends with objects that it never frees; the host frees what is left
+  // when the interpreter is gone. Any thread; null where there is no memory. Both null: Python asks the system itself.
   void* (*allocate_arena)(void* context, size_t size);
   void (*free_arena)(void* context, void* arena, size_t size);
 } deploy_host;
 
 typedef struct deploy_guest {
   uint32_t abi_version;
-  uint32_t size;  // sizeof(deploy_guest)
+  uint32_t size;               // sizeof(deploy_guest)
   const char* python_version;  // "3.11.2"
 
   // Initialises Python on the calling thread, which becomes Python's main thread, and releases the GIL. Once. Returns 0 or -1.
   int (*boot)(const deploy_boot* boot, deploy_error* error);
-  // Runs atexit handlers and finalises Python, on the thread that called boot, with no other thread attached. Once. Returns 0, or -1 where
-  // Py_FinalizeEx reported an error; Python is finalised in both cases.
+  // Runs atexit handlers and finalises Python, on the thread that called boot, with no other thread attached. Once. Returns 0, or
+  // -1 where Py_FinalizeEx reported an error; Python is finalised in both cases.
   int (*shutdown)(deploy_error* error);
 
   // Takes the GIL with `thread`, or with a new thread state where null; returns the state. Any thread. Null: out of memory.
@@ -108,7 +118,8 @@ typedef struct deploy_guest {
   void (*thread_dispose)(deploy_thread thread);
   // Makes `thread`, another one that is in a call, raise deploy.Interrupted (a KeyboardInterrupt) at its next byte code.
   void (*interrupt)(deploy_thread thread);
-  // On `thread` itself, outside of all calls: takes back what interrupt did, if nothing was raised yet. Returns whether that was so.
+  // On `thread` itself, outside of all calls: takes back what interrupt did, if nothing was raised yet. Returns whether that was
+  // so.
   int (*take_back_interrupt)(deploy_thread thread);
 
   // References. import: a module; global: an attribute of a module, imported if need be (dots in `name` are followed).
@@ -119,8 +130,8 @@ typedef struct deploy_guest {
   int (*hasattr)(deploy_object object, deploy_text name, deploy_error* error);  // 1, 0, or -1
   void (*release)(deploy_object object);
 
-  // Calls `object`, or where `method` has data its method of that name. The last `keyword_count` of the `count` arguments are keyword arguments
-  // named by `keywords`. call_value hands the result to `sink` and returns 0, or -1.
+  // Calls `object`, or where `method` has data its method of that name. The last `keyword_count` of the `count` arguments are
+  // keyword arguments named by `keywords`. call_value hands the result to `sink` and returns 0, or -1.
   deploy_object (*call)(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
                         const deploy_text* keywords, size_t keyword_count, deploy_error* error);
   int (*call_value)(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,

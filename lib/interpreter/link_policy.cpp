@@ -12,8 +12,8 @@ namespace {
 
 constexpr const char* kPrivate[] = {"libc10*", "libtorch*", "libshm*", "libstdc++.so*"};
 
-// Private beside a private library, but no reason to be private. libgcc_s: nearly everything needs it. libffi: what Python calls through it
-// (dlopen as a ctypes function) sees it as its caller, and must know whose.
+// Private beside a private library, but no reason to be private. libgcc_s: nearly everything needs it. libffi: what Python calls
+// through it (dlopen as a ctypes function) sees it as its caller, and must know whose.
 constexpr const char* kPrivateQuiet[] = {"libgcc_s.so*", "libffi*.so*"};
 
 // One device and one heap a process: CUDA's contexts and libraries, and glibc's own family.

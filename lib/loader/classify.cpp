@@ -10,20 +10,23 @@ namespace deploy::loader {
 namespace {
 
 // The libraries of glibc itself: one copy a process, because they share one thread descriptor and one heap.
-constexpr const char* kGlibc[] = {"libc.so.6",      "libm.so.6",    "libpthread.so.0", "libdl.so.2",          "librt.so.1",   "libutil.so.1",
-                                  "libresolv.so.2", "libnsl.so.1",  "libanl.so.1",     "ld-linux-x86-64.so.2", "libmvec.so.1", "libcrypt.so.1"};
+constexpr const char* kGlibc[] = {"libc.so.6",    "libm.so.6",      "libpthread.so.0", "libdl.so.2",  "librt.so.1",
+                                  "libutil.so.1", "libresolv.so.2", "libnsl.so.1",     "libanl.so.1", "ld-linux-x86-64.so.2",
+                                  "libmvec.so.1", "libcrypt.so.1"};
 
 bool matches(const std::vector<std::string>& patterns, std::string_view name) {
   const std::string text(name);
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) { return ::fnmatch(p.c_str(), text.c_str(), 0) == 0; });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& p) { return ::fnmatch(p.c_str(), text.c_str(), 0) == 0; });
 }
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 Result<LibraryFile> read(LibraryFile file, std::uint64_t size) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.fd, &status) != 0) return Failure{ErrorCode::kSystem, "fstat failed"};
-  const auto modified = static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
+  const auto modified =
+      static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
   file.identity = {status.st_dev, status.st_ino, file.offset, static_cast<std::uint64_t>(status.st_size), modified};
   auto content = MappedFile::map(file.fd, file.offset, size);
   if (!content) return content.failure();

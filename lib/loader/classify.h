@@ -12,11 +12,11 @@ namespace deploy::loader {
 
 // An opened library file before it is mapped: where its bytes are, and what it is.
 struct LibraryFile {
-  FileDescriptor file;      // invalid for an embedded library, whose descriptor is borrowed
+  FileDescriptor file;  // invalid for an embedded library, whose descriptor is borrowed
   int fd = -1;
-  std::uint64_t offset = 0; // of the library's first byte in fd
+  std::uint64_t offset = 0;  // of the library's first byte in fd
   FileIdentity identity;
-  MappedFile content;       // a read-only view of the file, for parsing
+  MappedFile content;  // a read-only view of the file, for parsing
   ElfImage image;
   DynamicTable dynamic;
 

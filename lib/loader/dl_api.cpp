@@ -9,9 +9,9 @@
 
 // The namespace's own libdl (dlopen(3), dlsym(3), dladdr(3), dlinfo(3)), as private code sees it
 //
-// A handle is either the address of a Library of the caller's namespace, the address of the namespace itself (dlopen(NULL): its global
-// scope, which stands for the main program), or a handle of the system's dlopen for a shared library. What is private is decided by the
-// same rule as for DT_NEEDED. dlclose counts, and unloads what nothing uses any more (unload.cpp).
+// A handle is either the address of a Library of the caller's namespace, the address of the namespace itself (dlopen(NULL): its
+// global scope, which stands for the main program), or a handle of the system's dlopen for a shared library. What is private is
+// decided by the same rule as for DT_NEEDED. dlclose counts, and unloads what nothing uses any more (unload.cpp).
 
 namespace deploy::loader {
 
@@ -63,7 +63,8 @@ void* ns_dlopen(const char* path, int flags) {
 }
 
 void* ns_dlmopen(Lmid_t, const char* path, int) {
-  return set_error(std::string("dlmopen of '") + (path ? path : "") + "': link namespaces of glibc cannot be made from private code");
+  return set_error(std::string("dlmopen of '") + (path ? path : "") +
+                   "': link namespaces of glibc cannot be made from private code");
 }
 
 // `user`, if any, is bound to what it found.
@@ -153,7 +154,8 @@ int ns_dlclose(void* handle) {
     return error;
   }
   const std::lock_guard guard(space.lock);
-  const auto held = std::find_if(space.system_handles.begin(), space.system_handles.end(), [&](const SystemLibrary& s) { return s.handle == handle; });
+  const auto held = std::find_if(space.system_handles.begin(), space.system_handles.end(),
+                                 [&](const SystemLibrary& s) { return s.handle == handle; });
   if (held != space.system_handles.end()) space.system_handles.erase(held);
   space.system_symbols.clear();
   return ::dlclose(handle);
@@ -204,14 +206,20 @@ int ns_dlinfo(void* handle, int request, void* result) {
   Library* library = caller ? as_library(*caller->owner, handle) : nullptr;
   if (!library) return ::dlinfo(handle, request, result);
   switch (request) {
-    case RTLD_DI_LINKMAP: *static_cast<link_map**>(result) = &library->link; return 0;
+    case RTLD_DI_LINKMAP:
+      *static_cast<link_map**>(result) = &library->link;
+      return 0;
     case RTLD_DI_ORIGIN: {
       const std::string origin = expand_origin("$ORIGIN", library->path);
       std::memcpy(result, origin.c_str(), origin.size() + 1);
       return 0;
     }
-    case RTLD_DI_TLS_MODID: *static_cast<std::size_t*>(result) = library->tls_module; return 0;
-    default: set_error("dlinfo: request " + std::to_string(request) + " is not known for a private library"); return -1;
+    case RTLD_DI_TLS_MODID:
+      *static_cast<std::size_t*>(result) = library->tls_module;
+      return 0;
+    default:
+      set_error("dlinfo: request " + std::to_string(request) + " is not known for a private library");
+      return -1;
   }
 }
 
@@ -219,8 +227,9 @@ int ns_dlinfo(void* handle, int request, void* result) {
 
 std::vector<std::pair<std::string_view, void*>> libdl_functions() {
   const auto at = [](auto function) { return reinterpret_cast<void*>(function); };
-  return {{"dlopen", at(ns_dlopen)},   {"dlmopen", at(ns_dlmopen)}, {"dlsym", at(ns_dlsym)},     {"dlvsym", at(ns_dlvsym)}, {"dlclose", at(ns_dlclose)},
-          {"dlerror", at(ns_dlerror)}, {"dladdr", at(ns_dladdr)},   {"dladdr1", at(ns_dladdr1)}, {"dlinfo", at(ns_dlinfo)}};
+  return {{"dlopen", at(ns_dlopen)}, {"dlmopen", at(ns_dlmopen)}, {"dlsym", at(ns_dlsym)},
+          {"dlvsym", at(ns_dlvsym)}, {"dlclose", at(ns_dlclose)}, {"dlerror", at(ns_dlerror)},
+          {"dladdr", at(ns_dladdr)}, {"dladdr1", at(ns_dladdr1)}, {"dlinfo", at(ns_dlinfo)}};
 }
 
 }  // namespace deploy::loader

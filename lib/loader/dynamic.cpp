@@ -21,45 +21,114 @@ struct RawDynamic {
 void read_entry(const Elf64_Dyn& d, DynamicTable& t, RawDynamic& raw) {
   const std::uint64_t v = d.d_un.d_val;
   switch (d.d_tag) {
-    case DT_NEEDED: raw.needed.push_back(v); break;
-    case DT_SONAME: raw.soname = v, raw.has_soname = true; break;
-    case DT_RPATH: raw.rpath = v, raw.has_rpath = true; break;
-    case DT_RUNPATH: raw.runpath = v, raw.has_runpath = true; break;
-    case DT_SYMBOLIC: t.symbolic = true; break;
-    case DT_TEXTREL: t.text_relocations = true; break;
-    case DT_FLAGS: raw.flags = v; break;
+    case DT_NEEDED:
+      raw.needed.push_back(v);
+      break;
+    case DT_SONAME:
+      raw.soname = v, raw.has_soname = true;
+      break;
+    case DT_RPATH:
+      raw.rpath = v, raw.has_rpath = true;
+      break;
+    case DT_RUNPATH:
+      raw.runpath = v, raw.has_runpath = true;
+      break;
+    case DT_SYMBOLIC:
+      t.symbolic = true;
+      break;
+    case DT_TEXTREL:
+      t.text_relocations = true;
+      break;
+    case DT_FLAGS:
+      raw.flags = v;
+      break;
     case DT_FLAGS_1:
       t.no_delete = (v & DF_1_NODELETE) != 0;
       t.init_first = (v & DF_1_INITFIRST) != 0;
       break;
-    case DT_SYMTAB: t.symbols = v; break;
-    case DT_SYMENT: raw.symbol_entry = v; break;
-    case DT_STRTAB: t.strings = v; break;
-    case DT_STRSZ: t.strings_size = v; break;
-    case DT_GNU_HASH: t.gnu_hash = v; break;
-    case DT_HASH: t.sysv_hash = v; break;
-    case DT_VERSYM: t.version_symbols = v; break;
-    case DT_VERNEED: t.version_needs = v; break;
-    case DT_VERNEEDNUM: t.version_need_count = v; break;
-    case DT_VERDEF: t.version_definitions = v; break;
-    case DT_VERDEFNUM: t.version_definition_count = v; break;
-    case DT_RELA: t.relocations.vaddr = v; break;
-    case DT_RELASZ: t.relocations.size = v; break;
-    case DT_RELAENT: raw.rela_entry = v; break;
-    case DT_JMPREL: t.plt_relocations.vaddr = v; break;
-    case DT_PLTRELSZ: t.plt_relocations.size = v; break;
-    case DT_PLTREL: raw.plt_kind = v; break;
-    case DT_RELR: t.relative_relocations.vaddr = v; break;
-    case DT_RELRSZ: t.relative_relocations.size = v; break;
-    case DT_RELRENT: raw.relr_entry = v; break;
-    case DT_REL: raw.rel = true; break;
-    case DT_INIT: t.init = v; break;
-    case DT_FINI: t.fini = v; break;
-    case DT_INIT_ARRAY: t.init_array.vaddr = v; break;
-    case DT_INIT_ARRAYSZ: t.init_array.size = v; break;
-    case DT_FINI_ARRAY: t.fini_array.vaddr = v; break;
-    case DT_FINI_ARRAYSZ: t.fini_array.size = v; break;
-    default: break;
+    case DT_SYMTAB:
+      t.symbols = v;
+      break;
+    case DT_SYMENT:
+      raw.symbol_entry = v;
+      break;
+    case DT_STRTAB:
+      t.strings = v;
+      break;
+    case DT_STRSZ:
+      t.strings_size = v;
+      break;
+    case DT_GNU_HASH:
+      t.gnu_hash = v;
+      break;
+    case DT_HASH:
+      t.sysv_hash = v;
+      break;
+    case DT_VERSYM:
+      t.version_symbols = v;
+      break;
+    case DT_VERNEED:
+      t.version_needs = v;
+      break;
+    case DT_VERNEEDNUM:
+      t.version_need_count = v;
+      break;
+    case DT_VERDEF:
+      t.version_definitions = v;
+      break;
+    case DT_VERDEFNUM:
+      t.version_definition_count = v;
+      break;
+    case DT_RELA:
+      t.relocations.vaddr = v;
+      break;
+    case DT_RELASZ:
+      t.relocations.size = v;
+      break;
+    case DT_RELAENT:
+      raw.rela_entry = v;
+      break;
+    case DT_JMPREL:
+      t.plt_relocations.vaddr = v;
+      break;
+    case DT_PLTRELSZ:
+      t.plt_relocations.size = v;
+      break;
+    case DT_PLTREL:
+      raw.plt_kind = v;
+      break;
+    case DT_RELR:
+      t.relative_relocations.vaddr = v;
+      break;
+    case DT_RELRSZ:
+      t.relative_relocations.size = v;
+      break;
+    case DT_RELRENT:
+      raw.relr_entry = v;
+      break;
+    case DT_REL:
+      raw.rel = true;
+      break;
+    case DT_INIT:
+      t.init = v;
+      break;
+    case DT_FINI:
+      t.fini = v;
+      break;
+    case DT_INIT_ARRAY:
+      t.init_array.vaddr = v;
+      break;
+    case DT_INIT_ARRAYSZ:
+      t.init_array.size = v;
+      break;
+    case DT_FINI_ARRAY:
+      t.fini_array.vaddr = v;
+      break;
+    case DT_FINI_ARRAYSZ:
+      t.fini_array.size = v;
+      break;
+    default:
+      break;
   }
 }
 
@@ -91,13 +160,17 @@ Result<void> check_tables(const DynamicTable& t, const RawDynamic& raw, const El
     const char* name;
     AddressRange range;
     std::uint64_t entry;
-  } tables[] = {{"DT_RELA", t.relocations, sizeof(Elf64_Rela)},  {"DT_JMPREL", t.plt_relocations, sizeof(Elf64_Rela)},
-                {"DT_RELR", t.relative_relocations, 8},          {"DT_INIT_ARRAY", t.init_array, 8},
+  } tables[] = {{"DT_RELA", t.relocations, sizeof(Elf64_Rela)},
+                {"DT_JMPREL", t.plt_relocations, sizeof(Elf64_Rela)},
+                {"DT_RELR", t.relative_relocations, 8},
+                {"DT_INIT_ARRAY", t.init_array, 8},
                 {"DT_FINI_ARRAY", t.fini_array, 8}};
   for (const auto& table : tables) {
     if (table.range.size == 0) continue;
-    if (table.range.size % table.entry != 0) return malformed(std::string(table.name) + " of " + std::to_string(table.range.size) + " bytes has no whole entries");
-    if (table.range.vaddr % 8 != 0 || !bytes.at(table.range.vaddr, table.range.size)) return malformed(std::string(table.name) + " outside the segments");
+    if (table.range.size % table.entry != 0)
+      return malformed(std::string(table.name) + " of " + std::to_string(table.range.size) + " bytes has no whole entries");
+    if (table.range.vaddr % 8 != 0 || !bytes.at(table.range.vaddr, table.range.size))
+      return malformed(std::string(table.name) + " outside the segments");
   }
   return {};
 }

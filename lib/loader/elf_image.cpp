@@ -23,13 +23,16 @@ Result<Elf64_Ehdr> parse_header(std::span<const std::byte> file) {
     return Failure{ErrorCode::kLoader, "not an ELF file: " + number(file.size()) + " bytes, an ELF header has 64"};
   }
   std::memcpy(&header, file.data(), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return Failure{ErrorCode::kLoader, "not an ELF file: no \\x7fELF at its start"};
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+    return Failure{ErrorCode::kLoader, "not an ELF file: no \\x7fELF at its start"};
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) {
-    return Failure{ErrorCode::kLoader, "an ELF file of another kind: class " + number(header.e_ident[EI_CLASS]) + ", data encoding " +
-                                           number(header.e_ident[EI_DATA]) + "; expected 64-bit little-endian"};
+    return Failure{ErrorCode::kLoader, "an ELF file of another kind: class " + number(header.e_ident[EI_CLASS]) +
+                                           ", data encoding " + number(header.e_ident[EI_DATA]) +
+                                           "; expected 64-bit little-endian"};
   }
   if (header.e_machine != EM_X86_64) {
-    return Failure{ErrorCode::kLoader, "built for another machine: e_machine " + number(header.e_machine) + ", expected 62 (x86-64)"};
+    return Failure{ErrorCode::kLoader,
+                   "built for another machine: e_machine " + number(header.e_machine) + ", expected 62 (x86-64)"};
   }
   if (header.e_type != ET_DYN) {
     return Failure{ErrorCode::kLoader, "not a shared object: e_type " + number(header.e_type) + ", expected 3 (ET_DYN)"};
@@ -48,7 +51,8 @@ Result<void> add_segment(ElfImage& image, const Elf64_Phdr& p, std::uint64_t fil
   if (p.p_memsz == 0) return {};
   if (p.p_filesz > p.p_memsz) return malformed("a segment with more bytes in the file than in memory");
   if (p.p_offset > file_size || file_size - p.p_offset < p.p_filesz) {
-    return malformed("a segment ends at byte " + number(p.p_offset + p.p_filesz) + " of a file of " + number(file_size) + " (truncated?)");
+    return malformed("a segment ends at byte " + number(p.p_offset + p.p_filesz) + " of a file of " + number(file_size) +
+                     " (truncated?)");
   }
   if (p.p_vaddr >= kMaxAddress || p.p_memsz >= kMaxAddress) return malformed("a segment outside the address space");
   if (!good_alignment(p.p_align)) return malformed("segment alignment " + number(p.p_align) + " is no power of two up to 2^30");
@@ -57,7 +61,8 @@ Result<void> add_segment(ElfImage& image, const Elf64_Phdr& p, std::uint64_t fil
     const Segment& last = image.segments.back();
     if (p.p_vaddr < last.vaddr + last.memory_size) return malformed("segments that overlap or do not ascend");
   }
-  const int protection = ((p.p_flags & PF_R) ? PROT_READ : 0) | ((p.p_flags & PF_W) ? PROT_WRITE : 0) | ((p.p_flags & PF_X) ? PROT_EXEC : 0);
+  const int protection =
+      ((p.p_flags & PF_R) ? PROT_READ : 0) | ((p.p_flags & PF_W) ? PROT_WRITE : 0) | ((p.p_flags & PF_X) ? PROT_EXEC : 0);
   image.segments.push_back({p.p_vaddr, p.p_filesz, p.p_memsz, p.p_offset, protection});
   image.alignment = std::max(image.alignment, p.p_align);
   return {};
@@ -91,7 +96,8 @@ Result<void> check_special(ElfImage& image, const Elf64_Phdr& p) {
       image.relro = AddressRange{p.p_vaddr, p.p_memsz};
       return {};
     case PT_GNU_EH_FRAME:
-      if (p.p_filesz != 0 && inside_segment(image, p.p_vaddr, p.p_filesz, true)) image.eh_frame_header = AddressRange{p.p_vaddr, p.p_filesz};
+      if (p.p_filesz != 0 && inside_segment(image, p.p_vaddr, p.p_filesz, true))
+        image.eh_frame_header = AddressRange{p.p_vaddr, p.p_filesz};
       return {};
     case PT_GNU_STACK:
       image.executable_stack = (p.p_flags & PF_X) != 0;

@@ -71,7 +71,8 @@ class ImageBytes {
   }
 
  private:
-  ImageBytes(const ElfImage* image, const std::byte* origin, bool by_offset) : image_(image), origin_(origin), by_offset_(by_offset) {}
+  ImageBytes(const ElfImage* image, const std::byte* origin, bool by_offset)
+      : image_(image), origin_(origin), by_offset_(by_offset) {}
   const ElfImage* image_;
   const std::byte* origin_;
   bool by_offset_;

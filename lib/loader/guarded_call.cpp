@@ -13,10 +13,11 @@
 
 // Catching what private code throws
 //
-// An exception of private code is thrown by a private libstdc++ and unwound by a private libgcc, each with its own state. A catch clause of ours
-// would be entered through the host's libstdc++, whose count of exceptions in flight knows nothing of this one. So the frame that catches is an
-// assembly function (guarded_call_x86_64.S) with a personality routine of its own (Itanium C++ ABI, "Exception Handling", 1.6), which
-// depends on no C++ run time: it stops the search at that frame and resumes there. What follows, __cxa_begin_catch, the text and
+// An exception of private code is thrown by a private libstdc++ and unwound by a private libgcc, each with its own state. A catch
+// clause of ours would be entered through the host's libstdc++, whose count of exceptions in flight knows nothing of this one. So
+// the frame that catches is an assembly function (guarded_call_x86_64.S) with a personality routine of its own (Itanium C++ ABI,
+// "Exception Handling", 1.6), which depends on no C++ run time: it stops the search at that frame and resumes there. What follows,
+// __cxa_begin_catch, the text and
 // __cxa_end_catch, is then asked of the very libstdc++ that threw, found through the exception's own cleanup function.
 
 namespace deploy::loader {
@@ -77,7 +78,8 @@ std::string swallow(_Unwind_Exception* exception) {
   const std::type_info* type = current_type();
   std::string text = type ? demangled(*type) : "an exception";
   const std::type_info* base = runtime ? find<const std::type_info>(runtime, "_ZTISt9exception", nullptr) : &typeid(std::exception);
-  if (type && base && base->__do_catch(type, &object, 1)) text += std::string(": ") + static_cast<const std::exception*>(object)->what();
+  if (type && base && base->__do_catch(type, &object, 1))
+    text += std::string(": ") + static_cast<const std::exception*>(object)->what();
   end_catch();
   return text;
 }
@@ -85,14 +87,15 @@ std::string swallow(_Unwind_Exception* exception) {
 }  // namespace
 
 extern "C" __attribute__((visibility("hidden"))) _Unwind_Reason_Code deploy_guard_personality(int version, _Unwind_Action actions,
-                                                                                            _Unwind_Exception_Class, _Unwind_Exception* exception,
-                                                                                            _Unwind_Context* context) {
+                                                                                              _Unwind_Exception_Class,
+                                                                                              _Unwind_Exception* exception,
+                                                                                              _Unwind_Context* context) {
   if (version != 1) return _URC_FATAL_PHASE1_ERROR;
   if ((actions & _UA_FORCE_UNWIND) != 0) return _URC_CONTINUE_UNWIND;  // pthread_exit and cancellation pass
   if ((actions & _UA_SEARCH_PHASE) != 0) return _URC_HANDLER_FOUND;
   if ((actions & _UA_HANDLER_FRAME) == 0) return _URC_CONTINUE_UNWIND;
-  // The context belongs to the unwinder that called this. Where that is linked statically and hides its functions, the host's does: the layout has not
-  // changed since GCC 4.
+  // The context belongs to the unwinder that called this. Where that is linked statically and hides its functions, the host's does:
+  // the layout has not changed since GCC 4.
   auto* set_ip = find(holder(__builtin_return_address(0)), "_Unwind_SetIP", _Unwind_SetIP);
   (set_ip ? set_ip : _Unwind_SetIP)(context, reinterpret_cast<_Unwind_Ptr>(deploy_call_guarded_landing));
   t_caught = exception;

@@ -44,7 +44,8 @@ Result<void> NamespaceImpl::initialise(const std::vector<Library*>& order) {
     initialised.push_back(library);
     library->initialising = true;
     std::vector<Initialiser> list = functions<Initialiser>(*library, library->dynamic.init_array);
-    if (library->dynamic.init != 0) list.insert(list.begin(), reinterpret_cast<Initialiser>(library->address(library->dynamic.init)));
+    if (library->dynamic.init != 0)
+      list.insert(list.begin(), reinterpret_cast<Initialiser>(library->address(library->dynamic.init)));
     std::optional<std::string> thrown;
     for (std::size_t i = 0; i < list.size() && !thrown; ++i) thrown = call_guarded(list[i], 1, g_arguments, environ);
     prepare_private_unwinder(*library);

@@ -1,19 +1,20 @@
+#include "lib/loader/interpose.h"
+
 #include <dlfcn.h>
 #include <link.h>
 
 #include <cstring>
 #include <unordered_map>
 
-#include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
 
 // What private code gets instead of the C library's own functions
 //
 // glibc does not know our libraries, so everything that asks "who am I, who is at this address, run this when I go" must be ours:
-// libdl (dl_api.cpp), the unwinder's _dl_find_object and dl_iterate_phdr, __tls_get_addr, exit handlers, thread-exit destructors, threads and
-// pthread keys. The functions find the calling library, and so its namespace, from their return address. All are looked up by name when a
-// library is relocated, after the namespace's own definitions.
+// libdl (dl_api.cpp), the unwinder's _dl_find_object and dl_iterate_phdr, __tls_get_addr, exit handlers, thread-exit destructors,
+// threads and pthread keys. The functions find the calling library, and so its namespace, from their return address. All are looked
+// up by name when a library is relocated, after the namespace's own definitions.
 
 namespace deploy::loader {
 

@@ -13,7 +13,8 @@ namespace deploy::loader {
 // The private library that `address` lies in, or null.
 Library* library_at(const void* address);
 
-// The unwinder's question (libgcc since 12): the object at an address and its PT_GNU_EH_FRAME, private or not. Lock-free and signal-safe.
+// The unwinder's question (libgcc since 12): the object at an address and its PT_GNU_EH_FRAME, private or not. Lock-free and
+// signal-safe.
 int find_object(void* address, dl_find_object* result);
 
 // dl_api.cpp: the namespace's dlopen, dlsym, ... by name; and dladdr or, with flags, dladdr1 for private and system addresses.

@@ -33,24 +33,24 @@ struct SystemLibrary {
 struct Library {
   // namespace.cpp
   NamespaceImpl* owner = nullptr;
-  std::string path;                         // as dladdr reports it
-  std::vector<std::string> names;           // what a DT_NEEDED entry may call it: the soname and the file's name
+  std::string path;                // as dladdr reports it
+  std::vector<std::string> names;  // what a DT_NEEDED entry may call it: the soname and the file's name
   FileIdentity identity;
   ElfImage image;
   DynamicTable dynamic;
   MappedImage mapping;
-  std::optional<SymbolTable> symbols;       // views into the mapping
-  std::vector<Library*> needed;             // private dependencies, in DT_NEEDED order
-  std::vector<SystemLibrary> system;        // the others
-  std::vector<Library*> local_scope;        // breadth-first over what was loaded with it, itself included
-  Library* loaded_by = nullptr;             // whose DT_RPATH applies to its dependencies as well
+  std::optional<SymbolTable> symbols;  // views into the mapping
+  std::vector<Library*> needed;        // private dependencies, in DT_NEEDED order
+  std::vector<SystemLibrary> system;   // the others
+  std::vector<Library*> local_scope;   // breadth-first over what was loaded with it, itself included
+  Library* loaded_by = nullptr;        // whose DT_RPATH applies to its dependencies as well
   bool global = false;
-  unsigned references = 0;                  // dlopen minus dlclose
+  unsigned references = 0;  // dlopen minus dlclose
 
   // unload.cpp
-  bool stays = false;                       // DF_1_NODELETE or RTLD_NODELETE
-  bool withdrawn = false;                   // being unloaded, or kept only because it cannot be: nobody finds it any more
-  std::set<const Library*> bound;           // libraries that its references are bound to, or dlsym gave it symbols of
+  bool stays = false;              // DF_1_NODELETE or RTLD_NODELETE
+  bool withdrawn = false;          // being unloaded, or kept only because it cannot be: nobody finds it any more
+  std::set<const Library*> bound;  // libraries that its references are bound to, or dlsym gave it symbols of
 
   // tls.cpp
   std::uint64_t tls_module = 0;
@@ -58,10 +58,10 @@ struct Library {
   std::vector<std::unique_ptr<TlsIndex>> descriptor_arguments;
 
   // init_fini.cpp
-  bool initialised = false;                 // or begun
+  bool initialised = false;  // or begun
   bool initialising = false;
-  bool threw = false;                       // one of its initialisers: it is not finalised
-  void* fork_handlers = nullptr;            // the __dso_handle it gave to pthread_atfork
+  bool threw = false;             // one of its initialisers: it is not finalised
+  void* fork_handlers = nullptr;  // the __dso_handle it gave to pthread_atfork
 
   link_map link{};  // for dladdr1, dlinfo, _dl_find_object and debuggers
 
@@ -69,7 +69,8 @@ struct Library {
   std::uintptr_t address(std::uint64_t vaddr) const { return mapping.bias() + vaddr; }
   bool contains(std::uintptr_t a) const { return mapping.start() <= a && a < mapping.end(); }
   TlsImage tls_image() const {
-    return {reinterpret_cast<const void*>(address(image.tls->vaddr)), image.tls->file_size, image.tls->memory_size, image.tls->alignment};
+    return {reinterpret_cast<const void*>(address(image.tls->vaddr)), image.tls->file_size, image.tls->memory_size,
+            image.tls->alignment};
   }
 };
 

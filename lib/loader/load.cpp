@@ -25,8 +25,8 @@ constexpr std::size_t kMaxLibrariesPerLoad = 4096;
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-// The file of a library that the host has loaded under a name that the search does not find. It may be one that this namespace must have for
-// itself, so the name is never simply handed to the system's loader.
+// The file of a library that the host has loaded under a name that the search does not find. It may be one that this namespace must
+// have for itself, so the name is never simply handed to the system's loader.
 std::optional<std::string> file_of_host_library(const std::string& name) {
   void* handle = ::dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD);
   if (!handle) return std::nullopt;
@@ -57,8 +57,8 @@ class Load {
     return root;
   }
 
-  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered. Independent libraries in glibc's order,
-  // the last of the breadth-first list first: some depend on what they do not name. DF_1_INITFIRST comes before all.
+  // Depth-first post-order: what a library needs comes before it; a cycle is broken where it is entered. Independent libraries in
+  // glibc's order, the last of the breadth-first list first: some depend on what they do not name. DF_1_INITFIRST comes before all.
   std::vector<Library*> initialisation_order() const {
     std::vector<Library*> order;
     std::set<Library*> visited;
@@ -75,8 +75,8 @@ class Load {
     return order;
   }
 
-  // Takes a published load back, whose initialisers did not get through: its own libraries are not found any more, and what nothing else
-  // uses by now goes.
+  // Takes a published load back, whose initialisers did not get through: its own libraries are not found any more, and what nothing
+  // else uses by now goes.
   void take_back() {
     {
       const std::lock_guard guard(space_.lock);
@@ -86,7 +86,8 @@ class Load {
     space_.unload_unused(nullptr);
     const std::lock_guard guard(space_.lock);
     for (const auto& library : space_.libraries) {
-      if (library->threw || (std::find(added_.begin(), added_.end(), library.get()) != added_.end() && !library->initialised)) library->withdrawn = true;
+      if (library->threw || (std::find(added_.begin(), added_.end(), library.get()) != added_.end() && !library->initialised))
+        library->withdrawn = true;
     }
   }
 
@@ -142,7 +143,9 @@ class Load {
     }
     auto found = find_library(name, search);
     if (!found) found = file_of_host_library(name);
-    if (!found) return open_system(library, name, name);  // the system's loader may know more (LD_PRELOAD, its own namespaces), and its error is exact
+    if (!found)
+      return open_system(library, name,
+                         name);  // the system's loader may know more (LD_PRELOAD, its own namespaces), and its error is exact
     auto file = LibraryFile::open(*found);
     if (!file) return file.failure();
     if (Library* known = space_.find_loaded(file->identity)) {
@@ -150,8 +153,7 @@ class Load {
       library.needed.push_back(known);
       return {};
     }
-    const bool is_private =
-        space_.classifier.is_quiet_name(file_name(name)) || space_.classifier.is_private(*found, *file, search);
+    const bool is_private = space_.classifier.is_quiet_name(file_name(name)) || space_.classifier.is_private(*found, *file, search);
     if (!is_private) return open_system(library, name, *found);
     auto dependency = add(*found, std::move(*file), &library);
     if (!dependency) return dependency.failure();
@@ -169,8 +171,8 @@ class Load {
     return std::nullopt;
   }
 
-  // Opens a shared library with the system's loader, its own dependencies first and by full path: those in a wheel's .libs folder often have no
-  // RUNPATH of their own.
+  // Opens a shared library with the system's loader, its own dependencies first and by full path: those in a wheel's .libs folder
+  // often have no RUNPATH of their own.
   Result<void> open_system(Library& library, const std::string& name, const std::string& path) {
     std::set<std::string> visited;
     auto handle = open_leaves_first(path, search_of(library), visited, library);
@@ -179,7 +181,8 @@ class Load {
     return {};
   }
 
-  Result<void*> open_leaves_first(const std::string& path, const SearchPath& inherited, std::set<std::string>& visited, Library& library) {
+  Result<void*> open_leaves_first(const std::string& path, const SearchPath& inherited, std::set<std::string>& visited,
+                                  Library& library) {
     if (path.find('/') != std::string::npos && visited.insert(path).second) {
       if (auto file = LibraryFile::open(path)) {
         const SearchPath search = search_path_of(file->dynamic, path, inherited);
@@ -206,7 +209,8 @@ class Load {
     return search_path_of(library.dynamic, library.path, inherited);
   }
 
-  // The local scope of a load: breadth-first over its root's dependencies, new and old (gABI chapter 5, "Shared Object Dependencies").
+  // The local scope of a load: breadth-first over its root's dependencies, new and old (gABI chapter 5, "Shared Object
+  // Dependencies").
   void set_scopes() {
     std::vector<Library*> order{added_.front()};
     for (std::size_t i = 0; i < order.size(); ++i) {
@@ -246,7 +250,8 @@ class Load {
       }
     }
     for (Library* library : added_) {
-      if (library->image.tls) library->tls_module = tls_add(library->tls_image(), library->static_tls ? &*library->static_tls : nullptr);
+      if (library->image.tls)
+        library->tls_module = tls_add(library->tls_image(), library->static_tls ? &*library->static_tls : nullptr);
     }
     return {};
   }
@@ -258,7 +263,8 @@ class Load {
       if (!definition) return definition.failure();
       target = const_cast<Library*>(definition->library);
     }
-    if (!target || target->static_tls || !target->image.tls || std::find(added_.begin(), added_.end(), target) == added_.end()) return {};
+    if (!target || target->static_tls || !target->image.tls || std::find(added_.begin(), added_.end(), target) == added_.end())
+      return {};
     auto block = tls_static_reserve(target->tls_image());
     if (!block) return std::move(block.failure()).within(target->path);
     target->static_tls = *block;
@@ -288,7 +294,8 @@ class Load {
     return {};
   }
 
-  // What the init and fini arrays point to, now that they are relocated, is code: of this library, or at least of one that is loaded.
+  // What the init and fini arrays point to, now that they are relocated, is code: of this library, or at least of one that is
+  // loaded.
   Result<void> check_functions(const Library& library) const {
     const auto is_code = [&](std::uintptr_t address) {
       if (library.contains(address)) return library.image.is_code(address - library.bias());
@@ -385,7 +392,8 @@ Result<Library*> NamespaceImpl::load(const std::string& path, Visibility visibil
   return loaded;
 }
 
-Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility visibility, Library* caller, bool only_loaded, bool& is_system) {
+Result<Library*> NamespaceImpl::load_by_name(const std::string& name, Visibility visibility, Library* caller, bool only_loaded,
+                                             bool& is_system) {
   const std::lock_guard one(loading);
   std::unique_lock guard(lock);
   is_system = false;

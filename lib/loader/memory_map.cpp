@@ -62,8 +62,8 @@ Result<void> MappedImage::map_segment(const Segment& s, int fd, std::uint64_t of
   }
   if (s.memory_size <= s.file_size) return {};
 #ifdef MADV_POPULATE_WRITE
-  // Nearly every page of a writable segment gets relocations: copying them all at once is cheaper than a fault for each. It is advice
-  // only (Linux 5.14).
+  // Nearly every page of a writable segment gets relocations: copying them all at once is cheaper than a fault for each. It is
+  // advice only (Linux 5.14).
   if ((s.protection & PROT_WRITE) != 0 && s.file_size >= kPopulateFrom) {
     ::madvise(reinterpret_cast<void*>(page_down(begin)), page_up(file_end) - page_down(begin), MADV_POPULATE_WRITE);
   }
@@ -74,9 +74,8 @@ Result<void> MappedImage::map_segment(const Segment& s, int fd, std::uint64_t of
     std::memset(reinterpret_cast<void*>(file_end), 0, std::min(zero_end, memory_end) - file_end);
   }
   const std::uintptr_t anonymous = s.file_size == 0 ? page_down(begin) : zero_end;
-  if (page_up(memory_end) > anonymous &&
-      ::mmap(reinterpret_cast<void*>(anonymous), page_up(memory_end) - anonymous, protection, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) ==
-          MAP_FAILED) {
+  if (page_up(memory_end) > anonymous && ::mmap(reinterpret_cast<void*>(anonymous), page_up(memory_end) - anonymous, protection,
+                                                MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) {
     return system_failure("mapping zeroed memory");
   }
   return {};
@@ -93,7 +92,8 @@ Result<void> MappedImage::protect(const ElfImage& image, bool restore_text) cons
   if (image.relro) {
     // Only whole pages: what shares the last page with ordinary data stays writable.
     const std::uintptr_t begin = page_down(bias_ + image.relro->vaddr), end = page_down(bias_ + image.relro->end());
-    if (end > begin && ::mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ) != 0) return system_failure("protecting RELRO");
+    if (end > begin && ::mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ) != 0)
+      return system_failure("protecting RELRO");
   }
   return {};
 }

@@ -19,8 +19,8 @@ class MappedImage {
   }
   ~MappedImage();
 
-  // Maps `image`, which starts at byte `offset` (a multiple of the page size) of `fd`. `writable_text` maps read-only segments writable too, until
-  // protect() (DT_TEXTREL).
+  // Maps `image`, which starts at byte `offset` (a multiple of the page size) of `fd`. `writable_text` maps read-only segments
+  // writable too, until protect() (DT_TEXTREL).
   static Result<MappedImage> map(const ElfImage& image, int fd, std::uint64_t offset, bool writable_text);
 
   // Takes write access away from PT_GNU_RELRO and, after text relocations, from read-only segments.

@@ -15,7 +15,8 @@ namespace deploy::loader {
 class NamespaceImpl;
 struct Library;  // opaque outside this folder; lives as long as its namespace
 
-// A library that lies inside another file (a memfd): `offset` is a multiple of the page size. The descriptor outlives the namespace.
+// A library that lies inside another file (a memfd): `offset` is a multiple of the page size. The descriptor outlives the
+// namespace.
 struct EmbeddedFile {
   int fd = -1;
   std::uint64_t offset = 0;
@@ -24,7 +25,8 @@ struct EmbeddedFile {
 
 // The rule private or shared (D1), said without knowing Python or torch.
 struct Policy {
-  // A library with an undefined symbol for which this is true is private; and a name for which it is true is never taken from the system.
+  // A library with an undefined symbol for which this is true is private; and a name for which it is true is never taken from the
+  // system.
   std::function<bool(std::string_view symbol)> is_private_symbol;
   // File-name patterns (fnmatch). Private ones make whatever needs them private too. `private_quiet` ones are
   // private when a private library needs them, but do not make others private (libgcc_s).
@@ -52,8 +54,8 @@ class Namespace {
   // unload() that ignores failures.
   ~Namespace();
 
-  // Loads the library at `path` and what it needs: maps all, relocates all, then runs initialisers, dependencies first. A failure undoes
-  // the load completely. A second load of the same file counts up.
+  // Loads the library at `path` and what it needs: maps all, relocates all, then runs initialisers, dependencies first. A failure
+  // undoes the load completely. A second load of the same file counts up.
   Result<Library*> load(const std::string& path, Visibility visibility);
 
   // The address of a symbol of `library` or its dependencies.
@@ -62,8 +64,8 @@ class Namespace {
   // Prepares the calling thread to run code of the namespace (its reserve of static TLS). Cheap after the first time.
   void enter_thread();
 
-  // Runs destructors (__cxa_atexit, DT_FINI_ARRAY, DT_FINI) in reverse order of initialisation, frees TLS of all threads, unmaps all. Fails,
-  // with the library named, while a thread started by the namespace's code runs.
+  // Runs destructors (__cxa_atexit, DT_FINI_ARRAY, DT_FINI) in reverse order of initialisation, frees TLS of all threads, unmaps
+  // all. Fails, with the library named, while a thread started by the namespace's code runs.
   Result<void> unload();
 
   // Threads started by the namespace's libraries that have not ended.

@@ -19,10 +19,10 @@ namespace deploy::loader {
 
 // What a reference is bound to.
 struct Definition {
-  const Library* library = nullptr;     // null: the system or the host defines it
-  const Elf64_Sym* symbol = nullptr;    // in `library`
-  std::uintptr_t address = 0;           // 0: an undefined weak reference
-  bool is_ifunc = false;                // `address` is the resolver's (gABI GNU extension STT_GNU_IFUNC)
+  const Library* library = nullptr;   // null: the system or the host defines it
+  const Elf64_Sym* symbol = nullptr;  // in `library`
+  std::uintptr_t address = 0;         // 0: an undefined weak reference
+  bool is_ifunc = false;              // `address` is the resolver's (gABI GNU extension STT_GNU_IFUNC)
 };
 
 struct ExitHandler {
@@ -34,9 +34,9 @@ struct ExitHandler {
 
 // The state behind Namespace. The members of one concern are implemented in one file, named beside them.
 //
-// Two recursive locks, as glibc has them. `loading` makes loads and unloads one after another, with the initialisers and finalisers they run, which
-// may load more. `lock` guards the tables, is taken after it and never held while an initialiser or finaliser runs: one may wait for a
-// thread that looks up a symbol, throws or starts threads.
+// Two recursive locks, as glibc has them. `loading` makes loads and unloads one after another, with the initialisers and finalisers
+// they run, which may load more. `lock` guards the tables, is taken after it and never held while an initialiser or finaliser runs:
+// one may wait for a thread that looks up a symbol, throws or starts threads.
 class NamespaceImpl {
  public:
   explicit NamespaceImpl(NamespaceOptions options);
@@ -95,18 +95,18 @@ class NamespaceImpl {
   Classifier classifier;
   std::vector<std::unique_ptr<Library>> libraries;  // in load order
   std::vector<Library*> global_scope;
-  std::unordered_map<std::string_view, Definition> unique_symbols;     // STB_GNU_UNIQUE, by name
-  std::unordered_map<std::string, void*> system_symbols;               // "name@version", what find_system said
-  std::vector<Library*> initialised;                                   // in order; guarded by loading
-  std::mutex handlers_lock;                                            // never held while foreign code runs
-  std::vector<ExitHandler> exit_handlers;                              // guarded by handlers_lock
-  std::vector<SystemLibrary> system_handles;                           // opened by private code through dlopen
-  std::map<pthread_key_t, Library*> keys;                              // guarded by threads_lock: pthread keys, and whose destructor each has
-  mutable std::mutex threads_lock;                                     // never held while foreign code runs
-  std::map<pthread_t, Library*> threads;                               // guarded by threads_lock: running threads, and the library that started each
-  std::uint64_t added_count = 0, removed_count = 0;                    // libraries ever, for dl_iterate_phdr
-  std::atomic<std::uint64_t> static_tls_version{0};                    // counts libraries with initial-exec TLS
-  const std::uint64_t serial;                                          // unique in the process
+  std::unordered_map<std::string_view, Definition> unique_symbols;  // STB_GNU_UNIQUE, by name
+  std::unordered_map<std::string, void*> system_symbols;            // "name@version", what find_system said
+  std::vector<Library*> initialised;                                // in order; guarded by loading
+  std::mutex handlers_lock;                                         // never held while foreign code runs
+  std::vector<ExitHandler> exit_handlers;                           // guarded by handlers_lock
+  std::vector<SystemLibrary> system_handles;                        // opened by private code through dlopen
+  std::map<pthread_key_t, Library*> keys;            // guarded by threads_lock: pthread keys, and whose destructor each has
+  mutable std::mutex threads_lock;                   // never held while foreign code runs
+  std::map<pthread_t, Library*> threads;             // guarded by threads_lock: running threads, and the library that started each
+  std::uint64_t added_count = 0, removed_count = 0;  // libraries ever, for dl_iterate_phdr
+  std::atomic<std::uint64_t> static_tls_version{0};  // counts libraries with initial-exec TLS
+  const std::uint64_t serial;                        // unique in the process
 };
 
 // init_fini.cpp: the functions that DT_INIT_ARRAY or DT_FINI_ARRAY lists, once it is relocated.

@@ -23,12 +23,17 @@
 //   TLSDESC     two words: a function and its argument, for D + A or T + A
 //   IRELATIVE   word64 = (B + A)()           run after all others: the resolver may call through the library's own PLT
 //
-// COPY occurs in executables only and is refused; every other number is unknown and refused. Undefined symbols fail in the resolver.
+// COPY occurs in executables only and is refused; every other number is unknown and refused. Undefined symbols fail in the
+// resolver.
 namespace deploy::loader::x86_64 {
 
 // Writes through memcpy: a place need not be aligned.
-inline void write64(std::uintptr_t place, std::uint64_t value) { std::memcpy(reinterpret_cast<void*>(place), &value, sizeof value); }
-inline void write32(std::uintptr_t place, std::uint32_t value) { std::memcpy(reinterpret_cast<void*>(place), &value, sizeof value); }
+inline void write64(std::uintptr_t place, std::uint64_t value) {
+  std::memcpy(reinterpret_cast<void*>(place), &value, sizeof value);
+}
+inline void write32(std::uintptr_t place, std::uint32_t value) {
+  std::memcpy(reinterpret_cast<void*>(place), &value, sizeof value);
+}
 
 inline bool write_signed32(std::uintptr_t place, std::uint64_t value) {
   const auto narrow = static_cast<std::int32_t>(value);

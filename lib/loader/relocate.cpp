@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 
-
 #include "lib/loader/reloc_x86_64.h"
 
 namespace deploy::loader {
@@ -45,8 +44,8 @@ class Relocator {
   }
 
   Failure failure(const Elf64_Rela& r, const std::string& what) const {
-    return {ErrorCode::kLoader, library_.path + ": relocation type " + std::to_string(ELF64_R_TYPE(r.r_info)) + " at offset " + std::to_string(r.r_offset) +
-                                    ": " + what};
+    return {ErrorCode::kLoader, library_.path + ": relocation type " + std::to_string(ELF64_R_TYPE(r.r_info)) + " at offset " +
+                                    std::to_string(r.r_offset) + ": " + what};
   }
 
   const BindingTable& bindings() const { return log_.replay ? log_.replay->bindings : log_.fresh->bindings; }
@@ -143,7 +142,8 @@ class Relocator {
       const Elf64_Rela& r = table[i];
       // The three that make up nearly all of a table, without a Result each.
       const unsigned type = ELF64_R_TYPE(r.r_info);
-      if ((type == R_X86_64_RELATIVE || type == R_X86_64_64 || type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT) && is_place(r.r_offset, 8)) {
+      if ((type == R_X86_64_RELATIVE || type == R_X86_64_64 || type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT) &&
+          is_place(r.r_offset, 8)) {
         const std::uintptr_t place = library_.address(r.r_offset);
         if (type == R_X86_64_RELATIVE) {
           write64(place, library_.bias() + static_cast<std::uint64_t>(r.r_addend));
@@ -169,15 +169,18 @@ class Relocator {
   Result<void> apply(const Elf64_Rela& r) {
     const unsigned type = ELF64_R_TYPE(r.r_info);
     if (type == R_X86_64_NONE) return {};
-    const std::uint64_t size = type == R_X86_64_TLSDESC                                                     ? 16
-                               : type == R_X86_64_PC32 || type == R_X86_64_PLT32 || type == R_X86_64_32 ||
-                                       type == R_X86_64_32S || type == R_X86_64_SIZE32                      ? 4
-                                                                                                            : 8;
+    const std::uint64_t size =
+        type == R_X86_64_TLSDESC ? 16
+        : type == R_X86_64_PC32 || type == R_X86_64_PLT32 || type == R_X86_64_32 || type == R_X86_64_32S || type == R_X86_64_SIZE32
+            ? 4
+            : 8;
     if (!is_place(r.r_offset, size)) return failure(r, "the place is outside the writable segments");
     const std::uintptr_t place = library_.address(r.r_offset);
     const auto addend = static_cast<std::uint64_t>(r.r_addend);
     switch (type) {
-      case R_X86_64_RELATIVE64: write64(place, library_.bias() + addend); return {};
+      case R_X86_64_RELATIVE64:
+        write64(place, library_.bias() + addend);
+        return {};
       case R_X86_64_IRELATIVE:
         if (!library_.image.is_code(addend)) return failure(r, "a resolver outside the code");
         deferred_.push_back({place, library_.bias() + addend, 0});
@@ -185,9 +188,12 @@ class Relocator {
       case R_X86_64_DTPMOD64:
       case R_X86_64_DTPOFF64:
       case R_X86_64_TPOFF64:
-      case R_X86_64_TLSDESC: return apply_tls(r, type, place);
-      case R_X86_64_COPY: return failure(r, "a copy relocation, which only executables have");
-      default: break;
+      case R_X86_64_TLSDESC:
+        return apply_tls(r, type, place);
+      case R_X86_64_COPY:
+        return failure(r, "a copy relocation, which only executables have");
+      default:
+        break;
     }
     const Definition* definition = bind(r);
     if (!definition) return failure_;
@@ -197,7 +203,8 @@ class Relocator {
   Result<void> apply_symbol(const Elf64_Rela& r, unsigned type, std::uintptr_t place, const Definition& d) {
     const auto addend = static_cast<std::uint64_t>(r.r_addend);
     if (d.is_ifunc) {
-      if (type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) return failure(r, "against an indirect function");
+      if (type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT)
+        return failure(r, "against an indirect function");
       if (!d.library->image.is_code(d.address - d.library->bias())) return failure(r, "a resolver outside the code");
       deferred_.push_back({place, d.address, type == R_X86_64_64 ? r.r_addend : 0});
       return {};
@@ -205,11 +212,19 @@ class Relocator {
     const std::uint64_t value = d.address + addend;
     bool fits = true;
     switch (type) {
-      case R_X86_64_PC64: write64(place, value - place); break;
+      case R_X86_64_PC64:
+        write64(place, value - place);
+        break;
       case R_X86_64_PC32:
-      case R_X86_64_PLT32: fits = write_signed32(place, value - place); break;
-      case R_X86_64_32: fits = write_unsigned32(place, value); break;
-      case R_X86_64_32S: fits = write_signed32(place, value); break;
+      case R_X86_64_PLT32:
+        fits = write_signed32(place, value - place);
+        break;
+      case R_X86_64_32:
+        fits = write_unsigned32(place, value);
+        break;
+      case R_X86_64_32S:
+        fits = write_signed32(place, value);
+        break;
       case R_X86_64_SIZE64:
       case R_X86_64_SIZE32: {
         if (!d.symbol) return failure(r, "the size of a symbol that no private library defines");
@@ -217,7 +232,8 @@ class Relocator {
         type == R_X86_64_SIZE64 ? write64(place, total) : void(fits = write_unsigned32(place, total));
         break;
       }
-      default: return failure(r, "unknown to this loader");
+      default:
+        return failure(r, "unknown to this loader");
     }
     if (!fits) return failure(r, "the value does not fit into 32 bits: the library was not built as position-independent code");
     return {};
@@ -248,8 +264,12 @@ class Relocator {
     if (!target) return target.failure();
     const std::uint64_t offset = target->index.offset + static_cast<std::uint64_t>(r.r_addend);
     switch (type) {
-      case R_X86_64_DTPMOD64: write64(place, target->index.module); return {};
-      case R_X86_64_DTPOFF64: write64(place, offset); return {};
+      case R_X86_64_DTPMOD64:
+        write64(place, target->index.module);
+        return {};
+      case R_X86_64_DTPOFF64:
+        write64(place, offset);
+        return {};
       case R_X86_64_TPOFF64: {
         auto base = target->index.module != 0 ? static_base(r, *target) : Result<std::int64_t>(0);
         if (!base) return base.failure();

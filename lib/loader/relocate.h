@@ -21,8 +21,8 @@ struct BindingLog {
   LibraryRecord* fresh;
 };
 
-// Applies DT_RELR, DT_RELA and DT_JMPREL of `library`, all symbols bound now; what needs a resolver function goes to `deferred`, to be run when
-// every library of the load is relocated.
+// Applies DT_RELR, DT_RELA and DT_JMPREL of `library`, all symbols bound now; what needs a resolver function goes to `deferred`, to
+// be run when every library of the load is relocated.
 Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log);
 
 void run_deferred(const std::vector<DeferredRelocation>& deferred);

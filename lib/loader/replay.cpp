@@ -9,7 +9,8 @@ namespace deploy::loader {
 
 namespace {
 
-constexpr std::size_t kMaxRecords = 8192;  // an environment has some hundred sets; a process that loads ever new files must not grow for ever
+constexpr std::size_t kMaxRecords =
+    8192;  // an environment has some hundred sets; a process that loads ever new files must not grow for ever
 
 struct Records {
   std::mutex lock;
@@ -35,7 +36,8 @@ BindingTable::BindingTable(std::size_t size)
 
 void BindingTable::Free::operator()(RecordedBinding* bindings) const { std::free(bindings); }
 
-ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local, const std::vector<Library*>& added) {
+ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local,
+                         const std::vector<Library*>& added) {
   for (const auto* list : {&global, &local}) {
     for (const Library* library : *list) {
       if (!indices_.try_emplace(library, static_cast<std::uint32_t>(libraries_.size())).second) continue;

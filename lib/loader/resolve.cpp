@@ -13,9 +13,9 @@
 //   5. the system's libraries
 //
 // In step 5 a reference with a version of glibc's is asked for in the process's global scope, so that the host's copy relocations
-// and preloaded allocators are honoured. Everything else is asked for in the libraries that the referring library needs, never in the
-// global scope: there the host's own Python or libtorch could answer. For such names (Policy::is_private_symbol) step 5 is skipped
-// altogether.
+// and preloaded allocators are honoured. Everything else is asked for in the libraries that the referring library needs, never in
+// the global scope: there the host's own Python or libtorch could answer. For such names (Policy::is_private_symbol) step 5 is
+// skipped altogether.
 
 namespace deploy::loader {
 
@@ -30,8 +30,8 @@ Definition definition_of(const Library& library, const Elf64_Sym& symbol) {
 }
 
 bool is_glibc(std::string_view file) {
-  return file.starts_with("libc.so") || file.starts_with("libm.so") || file.starts_with("libpthread.so") || file.starts_with("libdl.so") ||
-         file.starts_with("librt.so") || file.starts_with("ld-linux");
+  return file.starts_with("libc.so") || file.starts_with("libm.so") || file.starts_with("libpthread.so") ||
+         file.starts_with("libdl.so") || file.starts_with("librt.so") || file.starts_with("ld-linux");
 }
 
 // Data that the host executable copied out of a library (R_X86_64_COPY) lives in the executable: every user must take that copy.
@@ -40,13 +40,15 @@ void* honour_copy_relocation(void* found, const std::string& name) {
   if (!global || global == found) return found;
   Dl_info info;
   link_map* map = nullptr;
-  if (::dladdr1(global, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) && map && map->l_name && map->l_name[0] == '\0') return global;
+  if (::dladdr1(global, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) && map && map->l_name && map->l_name[0] == '\0')
+    return global;
   return found;
 }
 
 Failure undefined(const Library& from, std::string_view name, const VersionNeed& version, bool is_private) {
   std::string message = from.path + ": undefined symbol '" + std::string(name) + "'";
-  if (!version.version.empty()) message += " of version " + std::string(version.version) + (version.file.empty() ? "" : " of " + std::string(version.file));
+  if (!version.version.empty())
+    message += " of version " + std::string(version.version) + (version.file.empty() ? "" : " of " + std::string(version.file));
   message += is_private ? "; no private library of the namespace defines it, and the host's own copy is never used"
                         : "; neither a library of the namespace nor one of the system's that it needs defines it";
   return {ErrorCode::kLoader, std::move(message)};
@@ -71,8 +73,8 @@ std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym
   return library.image.is_code(d.address - library.bias()) ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : 0;
 }
 
-// Most references of a large library are to its own symbols. Their hashes stand in its hash table already: when the Bloom filters of all
-// libraries before it in the scope rule the name out, it need not even be read.
+// Most references of a large library are to its own symbols. Their hashes stand in its hash table already: when the Bloom filters
+// of all libraries before it in the scope rule the name out, it need not even be read.
 bool NamespaceImpl::binds_to_itself(const Library& from, std::size_t index) const {
   const auto hash = from.symbols->stored_hash(index);
   if (!hash) return false;

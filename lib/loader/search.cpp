@@ -21,7 +21,8 @@ bool is_loadable(const std::string& path) {
   Elf64_Ehdr header{};
   const bool whole = ::read(fd, &header, sizeof header) == sizeof header;
   ::close(fd);
-  return whole && std::memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 && header.e_machine == EM_X86_64;
+  return whole && std::memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 &&
+         header.e_machine == EM_X86_64;
 }
 
 std::optional<std::string> in_folders(const std::vector<std::string>& folders, const std::string& name) {
@@ -91,7 +92,8 @@ std::string find_in_cache(std::string_view cache, std::string_view name) {
   CacheHeader header;
   if (cache.size() < sizeof header) return {};
   std::memcpy(&header, cache.data(), sizeof header);
-  for (std::uint64_t i = 0, at = sizeof header; i < header.entry_count && cache.size() - at >= sizeof(CacheEntry); ++i, at += sizeof(CacheEntry)) {
+  for (std::uint64_t i = 0, at = sizeof header; i < header.entry_count && cache.size() - at >= sizeof(CacheEntry);
+       ++i, at += sizeof(CacheEntry)) {
     CacheEntry entry;
     std::memcpy(&entry, cache.data() + at, sizeof entry);
     // Entries with hardware capabilities are optimised variants; the plain one is always there too.

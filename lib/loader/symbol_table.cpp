@@ -44,8 +44,8 @@ Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const Image
     if (auto read = table.read_sysv_hash(bytes, dynamic.sysv_hash, count); !read) return read.failure();
   }
   if (dynamic.gnu_hash == 0 && dynamic.sysv_hash == 0) return malformed("neither DT_GNU_HASH nor DT_HASH");
-  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, which stand at the end; of
-  // a library that defines nothing, only the relocations tell.
+  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, which stand at the
+  // end; of a library that defines nothing, only the relocations tell.
   const bool defines_nothing = count <= table.gnu_.first_symbol && dynamic.sysv_hash == 0;
   for (const AddressRange& range : {dynamic.relocations, dynamic.plt_relocations}) {
     auto relocations = bytes.array<Elf64_Rela>(range.vaddr, range.size / sizeof(Elf64_Rela));
@@ -59,14 +59,15 @@ Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const Image
   return table;
 }
 
-// Layout: four 32-bit words (buckets, index of the first hashed symbol, Bloom words, Bloom shift), 64-bit Bloom words, buckets, then one
-// chain word a hashed symbol: its hash, with the lowest bit set at the end of a chain.
+// Layout: four 32-bit words (buckets, index of the first hashed symbol, Bloom words, Bloom shift), 64-bit Bloom words, buckets,
+// then one chain word a hashed symbol: its hash, with the lowest bit set at the end of a chain.
 Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t vaddr, std::uint64_t& symbol_count) {
   auto head = bytes.array<std::uint32_t>(vaddr, 4);
   if (!head || vaddr % 8 != 0) return malformed("DT_GNU_HASH outside the segments");
   gnu_.bucket_count = (*head)[0], gnu_.first_symbol = (*head)[1], gnu_.bloom_count = (*head)[2], gnu_.bloom_shift = (*head)[3];
   if (gnu_.bloom_count == 0 || (gnu_.bloom_count & (gnu_.bloom_count - 1)) != 0 || gnu_.bucket_count == 0) {
-    return malformed("DT_GNU_HASH with " + std::to_string(gnu_.bloom_count) + " Bloom words and " + std::to_string(gnu_.bucket_count) + " buckets");
+    return malformed("DT_GNU_HASH with " + std::to_string(gnu_.bloom_count) + " Bloom words and " +
+                     std::to_string(gnu_.bucket_count) + " buckets");
   }
   const std::uint64_t bloom_at = vaddr + 16, buckets_at = bloom_at + gnu_.bloom_count * std::uint64_t{8};
   const std::uint64_t chains_at = buckets_at + gnu_.bucket_count * std::uint64_t{4};
@@ -76,7 +77,8 @@ Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t v
   gnu_.bloom = *bloom, gnu_.buckets = *buckets;
   const auto rest = bytes.tail(chains_at);
   const std::span<const std::uint32_t> chains(reinterpret_cast<const std::uint32_t*>(rest.data()), rest.size() / 4);
-  // Chains lie one after another, so the table ends with the chain of the bucket that starts last; and every walk ends there at the latest.
+  // Chains lie one after another, so the table ends with the chain of the bucket that starts last; and every walk ends there at the
+  // latest.
   std::uint64_t end = gnu_.first_symbol;
   std::uint32_t last = 0;
   for (std::uint32_t first : gnu_.buckets) {
@@ -248,8 +250,8 @@ const Elf64_Sym* SymbolTable::find(const SymbolName& name) const {
     }
   }
   std::size_t steps = 0;  // a damaged chain may be a ring
-  for (std::uint32_t index = sysv_.buckets[sysv_hash(name.text) % sysv_.buckets.size()]; index != STN_UNDEF && steps <= sysv_.chains.size();
-       index = sysv_.chains[index], ++steps) {
+  for (std::uint32_t index = sysv_.buckets[sysv_hash(name.text) % sysv_.buckets.size()];
+       index != STN_UNDEF && steps <= sysv_.chains.size(); index = sysv_.chains[index], ++steps) {
     if (defines(index, name)) return &symbols_[index];
   }
   return nullptr;

@@ -8,7 +8,8 @@
 
 namespace deploy::loader {
 
-// The hash functions of the two symbol hash tables: GNU's (Bernstein's, as in the GNU binutils' DT_GNU_HASH) and System V's (gABI chapter 5).
+// The hash functions of the two symbol hash tables: GNU's (Bernstein's, as in the GNU binutils' DT_GNU_HASH) and System V's (gABI
+// chapter 5).
 std::uint32_t gnu_hash(std::string_view name);
 std::uint32_t sysv_hash(std::string_view name);
 
@@ -40,16 +41,17 @@ class SymbolTable {
   // The name of symbols()[index] with its hash, made in one pass.
   SymbolName hashed_name(std::size_t index) const;
 
-  // The definition that a reference to `name` binds to in this library, or null. Symbol versioning as in the LSB, "Symbol Versioning":
-  // a version must match exactly; without one the default (not hidden) definition is taken. A relocation without a version comes from a library
-  // that was linked before this one had versions, so it gets the first version that this one defines, hidden or not.
+  // The definition that a reference to `name` binds to in this library, or null. Symbol versioning as in the LSB, "Symbol
+  // Versioning": a version must match exactly; without one the default (not hidden) definition is taken. A relocation without a
+  // version comes from a library that was linked before this one had versions, so it gets the first version that this one defines,
+  // hidden or not.
   const Elf64_Sym* find(const SymbolName& name) const;
 
   // Whether find() could find a name whose hash is `hash` or differs from it in the lowest bit only. Errs on the side of yes.
   bool may_define(std::uint32_t hash) const;
 
-  // The hash of the defined symbol symbols()[index], lowest bit lost, as its hash chain has it: for a default definition only, one that
-  // find() with the reference's own version would give.
+  // The hash of the defined symbol symbols()[index], lowest bit lost, as its hash chain has it: for a default definition only, one
+  // that find() with the reference's own version would give.
   std::optional<std::uint32_t> stored_hash(std::size_t index) const;
 
   // What the reference symbols()[index] asks for; empty version where it asks for none.

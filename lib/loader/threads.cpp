@@ -3,7 +3,8 @@
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/tls.h"
 
-// Threads that private code starts are known by name of the library that started them: until the last destructor of one has run, its code must stay mapped.
+// Threads that private code starts are known by name of the library that started them: until the last destructor of one has run,
+// its code must stay mapped.
 
 namespace deploy::loader {
 
@@ -15,8 +16,8 @@ struct Start {
   void* argument;
 };
 
-// Not a destructor of a local variable: a thread that leaves by pthread_exit or cancellation unwinds none of our frames, and one that
-// returns still runs destructors of private code.
+// Not a destructor of a local variable: a thread that leaves by pthread_exit or cancellation unwinds none of our frames, and one
+// that returns still runs destructors of private code.
 void end(void* space) { static_cast<NamespaceImpl*>(space)->thread_ended(pthread_self()); }
 
 void* run(void* raw) {
@@ -34,7 +35,8 @@ thread_local Seen t_seen[4];
 
 }  // namespace
 
-int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument, Library* starter) {
+int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument,
+                                Library* starter) {
   auto start = std::make_unique<Start>(Start{this, body, argument});
   // The lock keeps the new thread from ending before it is entered.
   const std::lock_guard guard(threads_lock);
@@ -77,8 +79,8 @@ Result<void> NamespaceImpl::check_no_threads() {
   const std::lock_guard guard(threads_lock);
   if (threads.empty()) return {};
   const Library* starter = threads.begin()->second;
-  return Failure{ErrorCode::kLoader, options.name + " cannot be unloaded: " + std::to_string(threads.size()) + " thread(s) run, one of them started by " +
-                                         (starter ? starter->path : options.name)};
+  return Failure{ErrorCode::kLoader, options.name + " cannot be unloaded: " + std::to_string(threads.size()) +
+                                         " thread(s) run, one of them started by " + (starter ? starter->path : options.name)};
 }
 
 }  // namespace deploy::loader

@@ -23,8 +23,8 @@ struct TlsImage {
   std::size_t file_size = 0, memory_size = 0, alignment = 1;
 };
 
-// Initial-exec TLS (R_X86_64_TPOFF64). A private library gets a block in a reserve of static TLS, at one offset from the thread pointer in every
-// thread. Fails when the reserve is full. The offset is negative (variant II).
+// Initial-exec TLS (R_X86_64_TPOFF64). A private library gets a block in a reserve of static TLS, at one offset from the thread
+// pointer in every thread. Fails when the reserve is full. The offset is negative (variant II).
 struct StaticTls {
   std::int64_t offset = 0;
   std::size_t size = 0;
@@ -32,15 +32,15 @@ struct StaticTls {
 Result<StaticTls> tls_static_reserve(const TlsImage& image);
 void tls_static_release(const StaticTls& block);
 
-// Registers a module; its number (with kPrivateTlsModule) goes into DTPMOD64 words. `image.data` must stay mapped until tls_remove. With `block`
-// the module's storage in every thread is that part of the reserve; it is initialised in all threads that have used private TLS before, and
-// in any other when it first calls tls_get_addr for the module.
+// Registers a module; its number (with kPrivateTlsModule) goes into DTPMOD64 words. `image.data` must stay mapped until tls_remove.
+// With `block` the module's storage in every thread is that part of the reserve; it is initialised in all threads that have used
+// private TLS before, and in any other when it first calls tls_get_addr for the module.
 std::uint64_t tls_add(const TlsImage& image, const StaticTls* block = nullptr);
 // Frees the module's blocks in all threads. No thread may use them any more.
 void tls_remove(std::uint64_t module);
 
-// What DTPMOD64/DTPOFF64 pairs and `__tls_get_addr` of private libraries resolve to. Module 0, which neither we nor glibc give out, stands for an
-// undefined weak symbol: its address is null.
+// What DTPMOD64/DTPOFF64 pairs and `__tls_get_addr` of private libraries resolve to. Module 0, which neither we nor glibc give out,
+// stands for an undefined weak symbol: its address is null.
 void* tls_get_addr(const TlsIndex* index);
 
 // TLS descriptors (R_X86_64_TLSDESC): the function and its argument for one (module, offset); `arena` owns the argument.
@@ -57,12 +57,14 @@ Result<TlsIndex> tls_system_index(const void* address_in_this_thread);
 // The distance of such a module's block from the thread pointer, the same in every thread; fails for a module outside static TLS.
 Result<std::int64_t> tls_system_static_offset(std::uint64_t module);
 
-// The text of this thread's last dlerror(). It lives here because it outlasts the thread's destructors, and static TLS is too scarce for it.
+// The text of this thread's last dlerror(). It lives here because it outlasts the thread's destructors, and static TLS is too
+// scarce for it.
 std::string& tls_error_text();
 
 // C++ thread_local destructors of private code: run in reverse order when the thread ends, or dropped by tls_drop_destructors.
 int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
-// Calls `function(argument)` when the calling thread has run all its destructors, those of pthread keys included: no private code follows.
+// Calls `function(argument)` when the calling thread has run all its destructors, those of pthread keys included: no private code
+// follows.
 void tls_when_thread_ended(void (*function)(void*), void* argument);
 // Runs the calling thread's destructors that `library` registered, and forgets those of all other threads.
 void tls_drop_destructors(void* library);

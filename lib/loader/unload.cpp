@@ -13,8 +13,9 @@
 //   - what dlopen holds, DF_1_NODELETE and RTLD_NODELETE, whose initialisers run at this moment, and the caller of dlclose;
 //   - who defines a unique symbol that the namespace has adopted (as with glibc);
 //   - who started a thread that runs, and who registered destructors of thread_local objects that have not run yet.
-// A reached library keeps what it needs and what its references are bound to. All the rest goes: exit handlers and finalisers run in reverse order of
-// initialisation, without the tables' lock, then it is unmapped. If a finaliser started a thread, the memory is kept until the namespace goes.
+// A reached library keeps what it needs and what its references are bound to. All the rest goes: exit handlers and finalisers run
+// in reverse order of initialisation, without the tables' lock, then it is unmapped. If a finaliser started a thread, the memory is
+// kept until the namespace goes.
 
 namespace deploy::loader {
 
@@ -26,7 +27,8 @@ std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
   };
   const std::lock_guard guard(lock);
   for (const auto& library : libraries) {
-    if (library->references > 0 || library->stays || library->initialising || library.get() == caller || tls_has_destructors(library.get())) {
+    if (library->references > 0 || library->stays || library->initialising || library.get() == caller ||
+        tls_has_destructors(library.get())) {
       reach(library.get());
     }
   }
@@ -51,7 +53,9 @@ std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
 void NamespaceImpl::unload_unused(const Library* caller) {
   const std::vector<Library*> victims = unused(caller);
   if (victims.empty()) return;
-  const auto is_victim = [&](const Library* library) { return std::find(victims.begin(), victims.end(), library) != victims.end(); };
+  const auto is_victim = [&](const Library* library) {
+    return std::find(victims.begin(), victims.end(), library) != victims.end();
+  };
   for (Library* library : victims) library->withdrawn = true;  // whoever asks for it from now on gets a new copy
   for (std::size_t i = initialised.size(); i-- > 0;) {
     Library* library = initialised[i];
@@ -92,7 +96,9 @@ void NamespaceImpl::remove(const std::vector<Library*>& victims) {
       handles.insert(handles.end(), library->system.begin(), library->system.end());
     }
     delete_keys([&](const Library* owner) { return gone.contains(owner); });
-    const auto forget = [&](std::vector<Library*>& list) { std::erase_if(list, [&](const Library* l) { return gone.contains(l); }); };
+    const auto forget = [&](std::vector<Library*>& list) {
+      std::erase_if(list, [&](const Library* l) { return gone.contains(l); });
+    };
     forget(global_scope);
     for (const auto& library : libraries) {
       forget(library->local_scope);

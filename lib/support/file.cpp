@@ -25,7 +25,7 @@ FileDescriptor::~FileDescriptor() {
 Result<FileDescriptor> FileDescriptor::open(const std::string& path) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return system_failure("cannot open '" + path + "'", errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) return system_failure("cannot stat '" + path + "'", errno);
   if (S_ISDIR(status.st_mode)) return Failure{ErrorCode::kInvalidArgument, "'" + path + "' is a directory, expected a file"};
   if (!S_ISREG(status.st_mode)) return Failure{ErrorCode::kInvalidArgument, "'" + path + "' is not a regular file"};
@@ -46,7 +46,7 @@ Result<FileDescriptor> FileDescriptor::sealed_memory(const std::string& name, st
 }
 
 Result<std::uint64_t> FileDescriptor::size() const {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd_, &status) != 0) return system_failure("fstat", errno);
   return static_cast<std::uint64_t>(status.st_size);
 }

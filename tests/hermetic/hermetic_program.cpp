@@ -1,4 +1,5 @@
-// A host program as a stranger's: it runs where there is no Python (run_in_chroot.py), on the packages of the folder /site-packages.
+// A host program as a stranger's: it runs where there is no Python (run_in_chroot.py), on the packages of the folder
+// /site-packages.
 
 #include <cstdio>
 #include <exception>

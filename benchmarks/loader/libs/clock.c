@@ -1,4 +1,5 @@
-// -z initfirst: its constructor is the first to run of whatever is loaded with it, so this is when all of that was mapped and relocated.
+// -z initfirst: its constructor is the first to run of whatever is loaded with it, so this is when all of that was mapped and
+// relocated.
 #include <time.h>
 
 __attribute__((visibility("default"))) struct timespec bench_constructed_at;

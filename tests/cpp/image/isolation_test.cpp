@@ -13,8 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A folder of traps: what a Python of the machine's would pick up, in the working directory, the home, and a site-packages. Every one that is
-// taken sets an attribute of sys.
+// A folder of traps: what a Python of the machine's would pick up, in the working directory, the home, and a site-packages. Every
+// one that is taken sets an attribute of sys.
 class Isolation : public testing::Test {
  protected:
   Isolation() {
@@ -73,9 +73,9 @@ TEST_F(Isolation, EnvironmentVariablesAreNotRead) {
   setenv("PYTHONPLATLIBDIR", "nowhere", 1);
   setenv("PYTHONWARNINGS", "error", 1);
   setenv("PYTHONBREAKPOINT", "trap.trap", 1);
-  for (const char* flag : {"PYTHONINSPECT", "PYTHONVERBOSE", "PYTHONOPTIMIZE", "PYTHONDEBUG", "PYTHONDONTWRITEBYTECODE",
-                           "PYTHONPROFILEIMPORTTIME", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONMALLOCSTATS",
-                           "PYTHONSAFEPATH", "PYTHONNOUSERSITE"}) {
+  for (const char* flag :
+       {"PYTHONINSPECT", "PYTHONVERBOSE", "PYTHONOPTIMIZE", "PYTHONDEBUG", "PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME",
+        "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONMALLOCSTATS", "PYTHONSAFEPATH", "PYTHONNOUSERSITE"}) {
     setenv(flag, "1", 1);
   }
   BootedGuest guest;

@@ -61,98 +61,98 @@ TEST_P(Conformance, InThreeNamespacesAsWithTheSystem) {
   EXPECT_EQ(mappings_of(path), before);
 }
 
-DEPLOY_BEHAVIOURS(Relocations,                                                                   //
-                  {"RelativePointersPointIntoTheirOwnCopy", "relative"},                         //
-                  {"PackedRelativeRelocations", "relr"},                                         //
-                  {"SymbolPlusAddend", "absolute"},                                              //
-                  {"CallsAndDataOfAnotherLibraryLazy", "user_lazy"},                             //
-                  {"CallsAndDataOfAnotherLibraryNow", "user_now"},                               //
-                  {"CallsWithoutPlt", "user_no_plt"},                                            //
-                  {"UnsortedRelocations", "user_combreloc"},                                     //
-                  {"CodeAndHeadersInOneSegment", "user_one_segment"},                            //
-                  {"SizesAndDistancesOfSymbols", "size_pc64"},                                   //
-                  {"RelocationsInsideTheCode", "text_relocation"},                               //
+DEPLOY_BEHAVIOURS(Relocations,                                            //
+                  {"RelativePointersPointIntoTheirOwnCopy", "relative"},  //
+                  {"PackedRelativeRelocations", "relr"},                  //
+                  {"SymbolPlusAddend", "absolute"},                       //
+                  {"CallsAndDataOfAnotherLibraryLazy", "user_lazy"},      //
+                  {"CallsAndDataOfAnotherLibraryNow", "user_now"},        //
+                  {"CallsWithoutPlt", "user_no_plt"},                     //
+                  {"UnsortedRelocations", "user_combreloc"},              //
+                  {"CodeAndHeadersInOneSegment", "user_one_segment"},     //
+                  {"SizesAndDistancesOfSymbols", "size_pc64"},            //
+                  {"RelocationsInsideTheCode", "text_relocation"},        //
                   // The system's loader calls a resolver before the PLT that it uses is relocated, and crashes.
-                  {"IndirectFunctions", "ifunc", "check", false},                                //
-                  {"IndirectFunctionsOfAnotherLibrary", "ifunc_user", "check", false},           //
-                  {"IndirectFunctionsWithoutPlt", "ifunc_now"},                                  //
-                  {"ConstantsAreReadOnlyAfterRelocation", "relro"},                              //
-                  {"SegmentsAlignedToTwoMegabytes", "segments"},                                 //
+                  {"IndirectFunctions", "ifunc", "check", false},                       //
+                  {"IndirectFunctionsOfAnotherLibrary", "ifunc_user", "check", false},  //
+                  {"IndirectFunctionsWithoutPlt", "ifunc_now"},                         //
+                  {"ConstantsAreReadOnlyAfterRelocation", "relro"},                     //
+                  {"SegmentsAlignedToTwoMegabytes", "segments"},                        //
                   {"ZeroedDataBeyondTheFile", "bss_tail"});
 
-DEPLOY_BEHAVIOURS(Symbols,                                                                       //
-                  {"TheFirstDefinitionInTheScopeWins", "interposed"},                            //
-                  {"SymbolicLibrariesBindToThemselves", "not_interposed_symbolic"},              //
-                  {"ProtectedSymbolsBindToTheirLibrary", "not_interposed_protected"},            //
-                  {"HiddenSymbolsBindToTheirLibrary", "not_interposed_hidden"},                  //
-                  {"ADiamondOfNeedsHasOneBottom", "diamond"},                                    //
-                  {"NeedsInACircle", "circle"},                                                  //
-                  {"WeakReferencesMayStayEmpty", "weak"},                                        //
-                  {"WeakAndStrongWithoutVersionToALibraryThatIsNotNeeded", "no_versions"},       //
-                  {"CommonSymbolsAreOneInTheScope", "common_user"},                              //
-                  {"AbsoluteSymbolsDoNotMove", "absolute_symbol"},                               //
-                  {"UniqueSymbols", "unique_a"},                                                 //
-                  {"GnuHash", "hash_gnu"},                                                       //
-                  {"SysvHash", "hash_sysv"},                                                     //
-                  {"BothHashes", "hash_both"},                                                   //
+DEPLOY_BEHAVIOURS(Symbols,                                                                  //
+                  {"TheFirstDefinitionInTheScopeWins", "interposed"},                       //
+                  {"SymbolicLibrariesBindToThemselves", "not_interposed_symbolic"},         //
+                  {"ProtectedSymbolsBindToTheirLibrary", "not_interposed_protected"},       //
+                  {"HiddenSymbolsBindToTheirLibrary", "not_interposed_hidden"},             //
+                  {"ADiamondOfNeedsHasOneBottom", "diamond"},                               //
+                  {"NeedsInACircle", "circle"},                                             //
+                  {"WeakReferencesMayStayEmpty", "weak"},                                   //
+                  {"WeakAndStrongWithoutVersionToALibraryThatIsNotNeeded", "no_versions"},  //
+                  {"CommonSymbolsAreOneInTheScope", "common_user"},                         //
+                  {"AbsoluteSymbolsDoNotMove", "absolute_symbol"},                          //
+                  {"UniqueSymbols", "unique_a"},                                            //
+                  {"GnuHash", "hash_gnu"},                                                  //
+                  {"SysvHash", "hash_sysv"},                                                //
+                  {"BothHashes", "hash_both"},                                              //
                   {"UnoptimisedHash", "hash_one_bucket"});
 
-DEPLOY_BEHAVIOURS(Versions,                                                                      //
-                  {"AReferenceToAnOldVersionGetsIt", "versions_user_old"},                       //
-                  {"AReferenceToTheNewVersionGetsIt", "versions_user_new"},                      //
+DEPLOY_BEHAVIOURS(Versions,                                                  //
+                  {"AReferenceToAnOldVersionGetsIt", "versions_user_old"},   //
+                  {"AReferenceToTheNewVersionGetsIt", "versions_user_new"},  //
                   {"AReferenceWithoutVersionGetsTheOldest", "versions_user_none"});
 
-DEPLOY_BEHAVIOURS(ThreadLocalStorage,                                                            //
-                  {"GeneralDynamic", "tls_general"},                                             //
-                  {"LocalDynamic", "tls_local"},                                                 //
-                  {"InitialExec", "tls_initial"},                                                //
-                  {"Descriptors", "tls_descriptors"},                                            //
-                  {"WithoutPlt", "tls_no_plt"},                                                  //
-                  {"OfAnotherLibraryGeneralDynamic", "tls_user_general"},                        //
-                  {"OfAnotherLibraryByDescriptors", "tls_user_descriptors"},                     //
-                  {"OfAnotherLibraryInitialExec", "tls_user_initial"},                           //
-                  {"AlignedToAPage", "tls_page_aligned"},                                        //
-                  {"AlignedToAPageByDescriptors", "tls_page_aligned_descriptors"},               //
-                  {"ZeroesOnly", "tls_zero"},                                                    //
-                  {"AWeakReferenceToNothing", "tls_weak"},                                       //
-                  {"AWeakReferenceToNothingByDescriptors", "tls_weak_descriptors"},              //
-                  {"FoundByDlsym", "tls_dlsym"},                                                 //
-                  {"OfTheCLibrary", "tls_system"},                                               //
-                  {"InDestructorsOfPthreadKeys", "tls_key"},                                     //
-                  {"CppObjectsAreDestroyedInReverseOrder", "tls_destructors"},                   //
-                  {"CallOnce", "tls_call_once"},                                                 //
+DEPLOY_BEHAVIOURS(ThreadLocalStorage,                                                //
+                  {"GeneralDynamic", "tls_general"},                                 //
+                  {"LocalDynamic", "tls_local"},                                     //
+                  {"InitialExec", "tls_initial"},                                    //
+                  {"Descriptors", "tls_descriptors"},                                //
+                  {"WithoutPlt", "tls_no_plt"},                                      //
+                  {"OfAnotherLibraryGeneralDynamic", "tls_user_general"},            //
+                  {"OfAnotherLibraryByDescriptors", "tls_user_descriptors"},         //
+                  {"OfAnotherLibraryInitialExec", "tls_user_initial"},               //
+                  {"AlignedToAPage", "tls_page_aligned"},                            //
+                  {"AlignedToAPageByDescriptors", "tls_page_aligned_descriptors"},   //
+                  {"ZeroesOnly", "tls_zero"},                                        //
+                  {"AWeakReferenceToNothing", "tls_weak"},                           //
+                  {"AWeakReferenceToNothingByDescriptors", "tls_weak_descriptors"},  //
+                  {"FoundByDlsym", "tls_dlsym"},                                     //
+                  {"OfTheCLibrary", "tls_system"},                                   //
+                  {"InDestructorsOfPthreadKeys", "tls_key"},                         //
+                  {"CppObjectsAreDestroyedInReverseOrder", "tls_destructors"},       //
+                  {"CallOnce", "tls_call_once"},                                     //
                   {"DescriptorsKeepAllRegisters", "tls_descriptor"});
 
-DEPLOY_BEHAVIOURS(Initialisers,                                                                  //
-                  {"GetTheProgramsArguments", "init_arguments"},                                 //
-                  {"MayOpenLibraries", "init_loads"},                                            //
-                  {"FindWhatTheyNeedConstructed", "init_calls_needed"},                          //
+DEPLOY_BEHAVIOURS(Initialisers,                                          //
+                  {"GetTheProgramsArguments", "init_arguments"},         //
+                  {"MayOpenLibraries", "init_loads"},                    //
+                  {"FindWhatTheyNeedConstructed", "init_calls_needed"},  //
                   {"ForkHandlers", "atfork"});
 
-DEPLOY_BEHAVIOURS(Exceptions,                                                                    //
-                  {"WithinALibrary", "throw_within"},                                            //
-                  {"ThrownOften", "throw_within", "throw_often"},                                //
-                  {"WithAStaticRunTime", "throw_static_runtime"},                                //
-                  {"AcrossLibraries", "catcher"},                                                //
-                  {"BacktraceWalksPrivateFrames", "backtrace"},                                  //
-                  {"BacktraceOfTheCLibraryNamesPrivateFrames", "backtrace_names"},               //
+DEPLOY_BEHAVIOURS(Exceptions,                                                       //
+                  {"WithinALibrary", "throw_within"},                               //
+                  {"ThrownOften", "throw_within", "throw_often"},                   //
+                  {"WithAStaticRunTime", "throw_static_runtime"},                   //
+                  {"AcrossLibraries", "catcher"},                                   //
+                  {"BacktraceWalksPrivateFrames", "backtrace"},                     //
+                  {"BacktraceOfTheCLibraryNamesPrivateFrames", "backtrace_names"},  //
                   // The system's loader ends the process when an initialiser throws.
                   {"OfAnInitialiserFailTheOpen", "init_opens_throwing", "check", false});
 
-DEPLOY_BEHAVIOURS(Libdl,                                                                         //
-                  {"DladdrNamesFunctionsAndData", "libdl", "check_names"},                       //
-                  {"DlopenCountsAndWidens", "libdl", "check_open"},                              //
-                  {"DlerrorTellsOnce", "libdl", "check_errors"},                                 //
-                  {"DlerrorIsTheThreadsOwn", "libdl", "check_error_is_the_threads"},             //
-                  {"DlopenOfNothingIsTheProgram", "libdl", "check_main_program"},                //
-                  {"DlopenOfASystemLibrary", "libdl", "check_system_library"},                   //
-                  {"IterateListsPrivateAndSystemLibraries", "libdl", "check_iterate"},           //
-                  {"FindObjectKnowsPrivateAndSystemLibraries", "libdl", "check_find_object"},    //
+DEPLOY_BEHAVIOURS(Libdl,                                                                       //
+                  {"DladdrNamesFunctionsAndData", "libdl", "check_names"},                     //
+                  {"DlopenCountsAndWidens", "libdl", "check_open"},                            //
+                  {"DlerrorTellsOnce", "libdl", "check_errors"},                               //
+                  {"DlerrorIsTheThreadsOwn", "libdl", "check_error_is_the_threads"},           //
+                  {"DlopenOfNothingIsTheProgram", "libdl", "check_main_program"},              //
+                  {"DlopenOfASystemLibrary", "libdl", "check_system_library"},                 //
+                  {"IterateListsPrivateAndSystemLibraries", "libdl", "check_iterate"},         //
+                  {"FindObjectKnowsPrivateAndSystemLibraries", "libdl", "check_find_object"},  //
                   {"NextIsTheDefinitionAfterTheCallers", "next_user"});
 
-DEPLOY_BEHAVIOURS(Threads,                                                                       //
-                  {"JoinedAndEndedByExit", "threads"},                                           //
-                  {"CancelAndExitRunCleanups", "cancel"},                                        //
+DEPLOY_BEHAVIOURS(Threads,                                 //
+                  {"JoinedAndEndedByExit", "threads"},     //
+                  {"CancelAndExitRunCleanups", "cancel"},  //
                   {"CancelAndExitUnwindCppFrames", "cancel_unwinds"});
 
 }  // namespace deploy::loader

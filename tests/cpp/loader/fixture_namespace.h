@@ -13,7 +13,8 @@
 
 namespace deploy::loader {
 
-// The file of a fixture: "relative" -> ".../libfx_relative.so"; a name with a dot or a slash stays as it is, below the fixtures' folder.
+// The file of a fixture: "relative" -> ".../libfx_relative.so"; a name with a dot or a slash stays as it is, below the fixtures'
+// folder.
 std::string fixture_path(const std::string& name);
 
 // Fixtures and the C++ run time are private.
@@ -63,8 +64,9 @@ class TemporaryFolder {
 
 std::string read_file(const std::string& path);
 
-// A behaviour: a fixture's check function gives 0 in a copy loaded by the system and in each of three namespaces, from the thread that
-// loads, from one that existed before and from a new one; copies do not see each other's data; unloaded, nothing of it stays mapped.
+// A behaviour: a fixture's check function gives 0 in a copy loaded by the system and in each of three namespaces, from the thread
+// that loads, from one that existed before and from a new one; copies do not see each other's data; unloaded, nothing of it stays
+// mapped.
 struct Behaviour {
   const char* name;
   const char* fixture;
@@ -75,8 +77,8 @@ inline void PrintTo(const Behaviour& b, std::ostream* out) { *out << b.fixture <
 
 class Conformance : public testing::TestWithParam<Behaviour> {};
 
-#define DEPLOY_BEHAVIOURS(topic, ...)                                                                                  \
-  INSTANTIATE_TEST_SUITE_P(topic, Conformance, testing::ValuesIn(std::vector<Behaviour>{__VA_ARGS__}),                 \
+#define DEPLOY_BEHAVIOURS(topic, ...)                                                                  \
+  INSTANTIATE_TEST_SUITE_P(topic, Conformance, testing::ValuesIn(std::vector<Behaviour>{__VA_ARGS__}), \
                            [](const auto& info) { return std::string(info.param.name); })
 
 }  // namespace deploy::loader

@@ -10,8 +10,8 @@
 #include "tests/cpp/loader/fixture_namespace.h"
 #include "tests/fuzz/parse_everything.h"
 
-// Damaged files: cut off anywhere, or with bits flipped anywhere but in the code. Parsing never fails otherwise than with an error; nor
-// do mapping and relocating, which run in a child process, of a library that has no code to run at load.
+// Damaged files: cut off anywhere, or with bits flipped anywhere but in the code. Parsing never fails otherwise than with an error;
+// nor do mapping and relocating, which run in a child process, of a library that has no code to run at load.
 
 namespace deploy::loader {
 
@@ -30,7 +30,8 @@ std::vector<std::size_t> targets(const std::string& fixture, const std::string& 
   for (const Segment& s : file->image.segments) end = std::max<std::size_t>(end, s.offset + s.file_size);
   for (std::size_t at = 0; at < std::min(end, content.size()); ++at) {
     bool is_code = false;
-    for (const Segment& s : file->image.segments) is_code |= (s.protection & PROT_EXEC) != 0 && at >= s.offset && at - s.offset < s.file_size;
+    for (const Segment& s : file->image.segments)
+      is_code |= (s.protection & PROT_EXEC) != 0 && at >= s.offset && at - s.offset < s.file_size;
     // Padding between the tables is nobody's; it would dilute the flips.
     if (!is_code && (content[at] != 0 || (at > 0 && content[at - 1] != 0) || at < 1024)) list.push_back(at);
   }
@@ -38,7 +39,8 @@ std::vector<std::size_t> targets(const std::string& fixture, const std::string& 
 }
 
 std::string flipped(std::string content, const std::vector<std::size_t>& where, std::mt19937& random) {
-  for (int flips = 1 + static_cast<int>(random() % 3); flips > 0; --flips) content[where[random() % where.size()]] ^= static_cast<char>(1u << (random() % 8));
+  for (int flips = 1 + static_cast<int>(random() % 3); flips > 0; --flips)
+    content[where[random() % where.size()]] ^= static_cast<char>(1u << (random() % 8));
   return content;
 }
 
@@ -92,7 +94,9 @@ TEST_P(Hostile, FlippedBitsAreParsedOrRefused) {
 }
 
 TEST_P(Hostile, TruncationsAreLoadedOrRefused) {
-  EXPECT_EQ(deadly(static_cast<int>(content_.size() / 61), [&](int i) { return content_.substr(0, static_cast<std::size_t>(i) * 61); }), std::vector<int>{});
+  EXPECT_EQ(
+      deadly(static_cast<int>(content_.size() / 61), [&](int i) { return content_.substr(0, static_cast<std::size_t>(i) * 61); }),
+      std::vector<int>{});
 }
 
 TEST_P(Hostile, FlippedBitsAreLoadedOrRefused) {
@@ -104,7 +108,8 @@ TEST_P(Hostile, FlippedBitsAreLoadedOrRefused) {
   EXPECT_EQ(deadly(2000, file), std::vector<int>{});
 }
 
-INSTANTIATE_TEST_SUITE_P(Loader, Hostile, testing::Values("bare", "bare_relr"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Loader, Hostile, testing::Values("bare", "bare_relr"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 

@@ -11,10 +11,11 @@ namespace deploy::loader {
 
 namespace {
 
-constexpr const char* kFixtures[] = {"relr",       "user_no_plt",     "text_relocation", "ifunc_user",     "segments",       "interposed",
-                                     "diamond",    "circle",          "unique_a",        "unique_b",       "versions_user_new", "tls_general",
-                                     "tls_initial", "tls_descriptors", "tls_page_aligned", "tls_destructors", "tls_key",       "init_loads",
-                                     "atfork",     "throw_within",    "catcher",         "threads",        "next_user"};
+constexpr const char* kFixtures[] = {
+    "relr",        "user_no_plt",     "text_relocation",  "ifunc_user",      "segments",          "interposed",
+    "diamond",     "circle",          "unique_a",         "unique_b",        "versions_user_new", "tls_general",
+    "tls_initial", "tls_descriptors", "tls_page_aligned", "tls_destructors", "tls_key",           "init_loads",
+    "atfork",      "throw_within",    "catcher",          "threads",         "next_user"};
 
 long resident_pages() {
   long total = 0, resident = 0;
@@ -54,7 +55,8 @@ TEST(Leaks, FailedLoadsLeaveNothing) {
   ::mallopt(M_ARENA_MAX, 1);
   const auto fail = [] {
     auto space = make_namespace();
-    for (const char* fixture : {"needs_undefined", "needs_removed", "versions_user_future", "init_throws", "init_throws_odd", "tls_page_aligned_static"}) {
+    for (const char* fixture : {"needs_undefined", "needs_removed", "versions_user_future", "init_throws", "init_throws_odd",
+                                "tls_page_aligned_static"}) {
       EXPECT_FALSE(space->load(fixture_path(fixture), Visibility::kGlobal)) << fixture;
     }
   };

@@ -129,7 +129,8 @@ TEST(Lifecycle, AnInitialiserThatThrowsFailsTheLoadAndLeavesNothing) {
   for (int i = 0; i < 3; ++i) {
     const std::string message = load_failure(*space, "init_throws");
     EXPECT_EQ(message, fixture_path("init_throws") + ": an initialiser threw std::runtime_error: no such device");
-    EXPECT_EQ(take_log(), (std::vector<int>{1, 2})) << "the first initialiser, the object on the way of the exception; not the third";
+    EXPECT_EQ(take_log(), (std::vector<int>{1, 2}))
+        << "the first initialiser, the object on the way of the exception; not the third";
     EXPECT_EQ(mappings_of("libfx_init_throws.so"), 0);
   }
 }
@@ -180,7 +181,8 @@ TEST(Lifecycle, TheLoadersErrorsNameTheFileAndWhatIsWrong) {
   EXPECT_NE(failure_of(folder.path("absent.so")).find("absent.so"), std::string::npos);
   EXPECT_NE(failure_of(folder.path("")).find("is a directory"), std::string::npos);
   EXPECT_EQ(failure_of(folder.write("empty.so", "")), folder.path("empty.so") + ": not an ELF file: 0 bytes, an ELF header has 64");
-  EXPECT_EQ(failure_of(folder.write("text.so", std::string(100, 'x'))), folder.path("text.so") + ": not an ELF file: no \\x7fELF at its start");
+  EXPECT_EQ(failure_of(folder.write("text.so", std::string(100, 'x'))),
+            folder.path("text.so") + ": not an ELF file: no \\x7fELF at its start");
   std::string file = read_file(fixture_path("bare"));
   file[4] = 1;
   EXPECT_NE(failure_of(folder.write("elf32.so", file)).find("class 1"), std::string::npos);

@@ -42,8 +42,16 @@ TEST(Policy, SharedLibrariesAreTheProcessesOwn) {
 }
 
 TEST(Policy, ANameOnTheListIsPrivate) {
-  auto first = make_namespace("a", [] { Policy p = api_policy(); p.private_names = {"libpx_plain.so"}; return p; }());
-  auto second = make_namespace("b", [] { Policy p = api_policy(); p.private_names = {"libpx_pl*"}; return p; }());
+  auto first = make_namespace("a", [] {
+    Policy p = api_policy();
+    p.private_names = {"libpx_plain.so"};
+    return p;
+  }());
+  auto second = make_namespace("b", [] {
+    Policy p = api_policy();
+    p.private_names = {"libpx_pl*"};
+    return p;
+  }());
   EXPECT_NE(seen_by(*first, px("plain_user")), seen_by(*second, px("plain_user")));
 }
 
@@ -72,9 +80,10 @@ TEST(Policy, TheHostsOwnPrivateApiIsNeverUsed) {
   auto space = make_namespace("test", api_policy());
   auto library = space->load(px("leaf"), Visibility::kLocal);
   ASSERT_FALSE(library);
-  EXPECT_EQ(library.failure().message, px("leaf") + ": " + px("leaf") +
-                                           ": undefined symbol 'Api_number'; no private library of the namespace defines it, and the host's own copy "
-                                           "is never used");
+  EXPECT_EQ(library.failure().message,
+            px("leaf") + ": " + px("leaf") +
+                ": undefined symbol 'Api_number'; no private library of the namespace defines it, and the host's own copy "
+                "is never used");
 }
 
 TEST(Policy, ALibraryThatOnlyTheHostHasLoadedIsClassifiedToo) {

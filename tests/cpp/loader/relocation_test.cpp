@@ -29,7 +29,9 @@ class Edited {
 
   Elf64_Rela& relocation() { return relocation_; }
   void set_type(unsigned type) { relocation_.r_info = ELF64_R_INFO(ELF64_R_SYM(relocation_.r_info), type); }
-  void set_symbol(unsigned symbol) { relocation_.r_info = ELF64_R_INFO(static_cast<std::uint64_t>(symbol), ELF64_R_TYPE(relocation_.r_info)); }
+  void set_symbol(unsigned symbol) {
+    relocation_.r_info = ELF64_R_INFO(static_cast<std::uint64_t>(symbol), ELF64_R_TYPE(relocation_.r_info));
+  }
 
   // Loads it: bare_pointers[0] as a word, or the failure.
   Result<std::uint64_t> load() {
@@ -79,17 +81,18 @@ TEST_P(Formulas, AsThePsabiSays) {
 
 INSTANTIATE_TEST_SUITE_P(
     Relocation, Formulas,
-    testing::Values(Formula{"R_64", R_X86_64_64, 4, [](const Edited& e, std::int64_t a) { return e.data() + a; }},
-                    Formula{"GLOB_DAT_HasNoAddend", R_X86_64_GLOB_DAT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
-                    Formula{"JUMP_SLOT_HasNoAddend", R_X86_64_JUMP_SLOT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
-                    Formula{"RELATIVE", R_X86_64_RELATIVE, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
-                    Formula{"RELATIVE64", R_X86_64_RELATIVE64, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
-                    Formula{"PC64", R_X86_64_PC64, -8, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }},
-                    Formula{"PC32", R_X86_64_PC32, 12, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }, kWord32},
-                    Formula{"PLT32", R_X86_64_PLT32, 12, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }, kWord32},
-                    Formula{"SIZE64", R_X86_64_SIZE64, 3, [](const Edited&, std::int64_t a) { return std::uint64_t{16} + a; }},
-                    Formula{"SIZE32", R_X86_64_SIZE32, 3, [](const Edited&, std::int64_t a) { return std::uint64_t{16} + a; }, kWord32},
-                    Formula{"NONE", R_X86_64_NONE, 3, [](const Edited&, std::int64_t) { return std::uint64_t{0}; }}),
+    testing::Values(
+        Formula{"R_64", R_X86_64_64, 4, [](const Edited& e, std::int64_t a) { return e.data() + a; }},
+        Formula{"GLOB_DAT_HasNoAddend", R_X86_64_GLOB_DAT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
+        Formula{"JUMP_SLOT_HasNoAddend", R_X86_64_JUMP_SLOT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
+        Formula{"RELATIVE", R_X86_64_RELATIVE, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
+        Formula{"RELATIVE64", R_X86_64_RELATIVE64, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
+        Formula{"PC64", R_X86_64_PC64, -8, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }},
+        Formula{"PC32", R_X86_64_PC32, 12, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }, kWord32},
+        Formula{"PLT32", R_X86_64_PLT32, 12, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }, kWord32},
+        Formula{"SIZE64", R_X86_64_SIZE64, 3, [](const Edited&, std::int64_t a) { return std::uint64_t{16} + a; }},
+        Formula{"SIZE32", R_X86_64_SIZE32, 3, [](const Edited&, std::int64_t a) { return std::uint64_t{16} + a; }, kWord32},
+        Formula{"NONE", R_X86_64_NONE, 3, [](const Edited&, std::int64_t) { return std::uint64_t{0}; }}),
     [](const auto& info) { return std::string(info.param.name); });
 
 struct Refusal {
@@ -118,13 +121,18 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"AnUnknownType", [](Edited& e) { e.set_type(200); }, "relocation type 200"},
         Refusal{"A32BitAddress", [](Edited& e) { e.set_type(R_X86_64_32); }, "does not fit into 32 bits"},
         Refusal{"ASigned32BitAddress", [](Edited& e) { e.set_type(R_X86_64_32S); }, "does not fit into 32 bits"},
-        Refusal{"AFarDistance", [](Edited& e) { e.set_type(R_X86_64_PC32), e.relocation().r_addend = std::int64_t{1} << 40; }, "does not fit into 32 bits"},
-        Refusal{"ALargeSize", [](Edited& e) { e.set_type(R_X86_64_SIZE32), e.relocation().r_addend = std::int64_t{1} << 40; }, "does not fit into 32 bits"},
+        Refusal{"AFarDistance", [](Edited& e) { e.set_type(R_X86_64_PC32), e.relocation().r_addend = std::int64_t{1} << 40; },
+                "does not fit into 32 bits"},
+        Refusal{"ALargeSize", [](Edited& e) { e.set_type(R_X86_64_SIZE32), e.relocation().r_addend = std::int64_t{1} << 40; },
+                "does not fit into 32 bits"},
         Refusal{"APlaceInReadOnlyMemory", [](Edited& e) { e.relocation().r_offset = 0x40; }, "outside the writable segments"},
-        Refusal{"APlaceOutsideTheLibrary", [](Edited& e) { e.relocation().r_offset = std::uint64_t{1} << 40; }, "outside the writable segments"},
-        Refusal{"APlaceAtTheEndOfTheAddressSpace", [](Edited& e) { e.relocation().r_offset = ~std::uint64_t{3}; }, "outside the writable segments"},
+        Refusal{"APlaceOutsideTheLibrary", [](Edited& e) { e.relocation().r_offset = std::uint64_t{1} << 40; },
+                "outside the writable segments"},
+        Refusal{"APlaceAtTheEndOfTheAddressSpace", [](Edited& e) { e.relocation().r_offset = ~std::uint64_t{3}; },
+                "outside the writable segments"},
         Refusal{"ASymbolThatDoesNotExist", [](Edited& e) { e.set_symbol(100000); }, "symbol"},
-        Refusal{"AResolverOutsideTheCode", [](Edited& e) { e.set_type(R_X86_64_IRELATIVE), e.relocation().r_addend = 0x40; }, "outside the code"},
+        Refusal{"AResolverOutsideTheCode", [](Edited& e) { e.set_type(R_X86_64_IRELATIVE), e.relocation().r_addend = 0x40; },
+                "outside the code"},
         Refusal{"ARelativePlaceOutside", [](Edited& e) { e.set_type(R_X86_64_RELATIVE), e.relocation().r_offset = 0x40; },
                 "outside the writable segments"}),
     [](const auto& info) { return std::string(info.param.name); });

@@ -68,7 +68,8 @@ TEST(Scope, EverySymbolOfEveryHashStyleIsFound) {
     auto space = make_namespace();
     Library* library = load_fixture(*space, fixture);
     for (int n = 100; n < 500; ++n) EXPECT_EQ(call(*space, library, "symbol_" + std::to_string(n)), n) << fixture;
-    for (const char* absent : {"symbol_99", "symbol_500", "symbol_", "", "_symbol_100"}) EXPECT_FALSE(space->symbol(library, absent)) << fixture;
+    for (const char* absent : {"symbol_99", "symbol_500", "symbol_", "", "_symbol_100"})
+      EXPECT_FALSE(space->symbol(library, absent)) << fixture;
   }
 }
 

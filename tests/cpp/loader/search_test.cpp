@@ -45,8 +45,10 @@ TEST_P(SearchPaths, AsTheSystemSearches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Search, SearchPaths,
-                         testing::Values(Case{"ByRunpathWithOrigin", "where_by_runpath", 1}, Case{"ByRpathWithBracedOrigin", "where_by_rpath", 2},
-                                         Case{"TheFirstFolderThatHasIt", "where_first_folder", 3}, Case{"NowhereFails", "where_nowhere", -1},
+                         testing::Values(Case{"ByRunpathWithOrigin", "where_by_runpath", 1},
+                                         Case{"ByRpathWithBracedOrigin", "where_by_rpath", 2},
+                                         Case{"TheFirstFolderThatHasIt", "where_first_folder", 3},
+                                         Case{"NowhereFails", "where_nowhere", -1},
                                          Case{"RpathServesDependenciesOfDependencies", "where_rpath_is_inherited", 2},
                                          Case{"RunpathDoesNot", "where_runpath_is_not_inherited", -1},
                                          Case{"DlopenUsesTheCallersRunpath", "where_opener", 3}),
@@ -68,7 +70,9 @@ TEST(Search, OriginIsTheFolderOfTheLibrary) {
   EXPECT_EQ(expand_origin("$ORIGIN", "a.so"), ".");
 }
 
-TEST(Search, AFolderWhoseNameHasTheTokenDoesNotLoop) { EXPECT_EQ(expand_origin("$ORIGIN/x", "/opt/$ORIGIN/a.so"), "/opt/$ORIGIN/x"); }
+TEST(Search, AFolderWhoseNameHasTheTokenDoesNotLoop) {
+  EXPECT_EQ(expand_origin("$ORIGIN/x", "/opt/$ORIGIN/a.so"), "/opt/$ORIGIN/x");
+}
 
 TEST(Search, OneFileUnderTwoNamesIsOneLibrary) {
   const TemporaryFolder folder;
@@ -111,7 +115,8 @@ TEST(Search, FilesThatAreNoX8664LibrariesArePassedOver) {
 }
 
 // A cache of the new format with these entries.
-std::string make_cache(const std::vector<std::array<std::string, 2>>& entries, std::uint64_t hardware = 0, std::int32_t flags = 0x0303) {
+std::string make_cache(const std::vector<std::array<std::string, 2>>& entries, std::uint64_t hardware = 0,
+                       std::int32_t flags = 0x0303) {
   std::string strings, table;
   const std::uint32_t strings_at = 48 + 24 * static_cast<std::uint32_t>(entries.size());
   const auto add = [&](const std::string& text) {
@@ -146,7 +151,8 @@ TEST(Cache, EntriesForOtherMachinesAndHardwareVariantsArePassedOver) {
 }
 
 TEST(Cache, TheNewFormatMayFollowTheOldOne) {
-  EXPECT_EQ(find_in_cache("ld.so-1.7.0\0\0\0\0\0" + make_cache({{"liba.so", "/opt/liba.so"}}), "liba.so").empty(), true) << "not aligned";
+  EXPECT_EQ(find_in_cache("ld.so-1.7.0\0\0\0\0\0" + make_cache({{"liba.so", "/opt/liba.so"}}), "liba.so").empty(), true)
+      << "not aligned";
   EXPECT_EQ(find_in_cache(std::string(16, '\1') + make_cache({{"liba.so", "/opt/liba.so"}}), "liba.so"), "/opt/liba.so");
 }
 
@@ -159,7 +165,8 @@ TEST(Cache, DamagedFilesGiveNothingOrSomething) {
   std::mt19937 random(7);
   for (int i = 0; i < 5000; ++i) {
     std::string damaged = good;
-    for (int flips = 1 + static_cast<int>(random() % 4); flips > 0; --flips) damaged[random() % damaged.size()] ^= static_cast<char>(1u << (random() % 8));
+    for (int flips = 1 + static_cast<int>(random() % 4); flips > 0; --flips)
+      damaged[random() % damaged.size()] ^= static_cast<char>(1u << (random() % 8));
     EXPECT_LE(find_in_cache(damaged, "libb.so").size(), damaged.size());
   }
 }

@@ -17,7 +17,8 @@ TEST(Threads, UnloadIsRefusedWhileAPrivateThreadRunsAndNamesItsLibrary) {
   EXPECT_EQ(space->live_threads(), 1u);
   auto unloaded = space->unload();
   ASSERT_FALSE(unloaded);
-  EXPECT_EQ(unloaded.failure().message, "model cannot be unloaded: 1 thread(s) run, one of them started by " + fixture_path("threads"));
+  EXPECT_EQ(unloaded.failure().message,
+            "model cannot be unloaded: 1 thread(s) run, one of them started by " + fixture_path("threads"));
   EXPECT_EQ(call(*space, library, "check"), 0) << "still usable";
   call(*space, library, "finish");
   while (space->live_threads() != 0) std::this_thread::yield();

@@ -1,5 +1,5 @@
-// What every fixture library exports. A library is one behaviour of the ELF format or of the C run time; its check function says whether
-// the loader that loaded it got it right.
+// What every fixture library exports. A library is one behaviour of the ELF format or of the C run time; its check function says
+// whether the loader that loaded it got it right.
 #pragma once
 
 #ifdef __cplusplus
@@ -9,8 +9,8 @@
 #endif
 
 // In a check function, which returns 0 or the line of the first expectation that does not hold.
-#define EXPECT(condition)         \
-  do {                            \
+#define EXPECT(condition)              \
+  do {                                 \
     if (!(condition)) return __LINE__; \
   } while (0)
 

@@ -1,5 +1,5 @@
-// STT_GNU_IFUNC: exported (JUMP_SLOT, GLOB_DAT and 64 against it), local (IRELATIVE), and with a resolver that itself calls through the
-// PLT of its library, which must be relocated by then.
+// STT_GNU_IFUNC: exported (JUMP_SLOT, GLOB_DAT and 64 against it), local (IRELATIVE), and with a resolver that itself calls through
+// the PLT of its library, which must be relocated by then.
 #include <string.h>
 
 #include "fixture.h"

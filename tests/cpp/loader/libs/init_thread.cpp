@@ -1,5 +1,5 @@
-// An initialiser that waits for a thread, which looks up symbols, uses thread-local variables, registers a static object's destructor, lists the
-// loaded libraries, opens and throws: all that must not wait for the load to end (dlopen itself may).
+// An initialiser that waits for a thread, which looks up symbols, uses thread-local variables, registers a static object's
+// destructor, lists the loaded libraries, opens and throws: all that must not wait for the load to end (dlopen itself may).
 #include <dlfcn.h>
 #include <link.h>
 

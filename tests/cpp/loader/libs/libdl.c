@@ -94,7 +94,7 @@ FIXTURE int check_main_program(void) {
 FIXTURE int check_system_library(void) {
   void* c = dlopen("libc.so.6", RTLD_NOW);
   EXPECT(c);
-  pid_t (*function)(void) = (pid_t(*)(void))dlsym(c, "getpid");
+  pid_t (*function)(void) = (pid_t (*)(void))dlsym(c, "getpid");
   EXPECT(function && function() == getpid());
   EXPECT(dlvsym(c, "getpid", "GLIBC_2.2.5") == (void*)function);
   EXPECT(dlclose(c) == 0);

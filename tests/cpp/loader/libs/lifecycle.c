@@ -1,9 +1,10 @@
-// Everything that runs at load and unload, in one library: DT_INIT, constructors with priorities, the init array; destructors, exit handlers,
-// DT_FINI. NUMBER tells several such libraries apart.
+// Everything that runs at load and unload, in one library: DT_INIT, constructors with priorities, the init array; destructors, exit
+// handlers, DT_FINI. NUMBER tells several such libraries apart.
+#include "lifecycle.h"
+
 #include <stdlib.h>
 
 #include "fixture.h"
-#include "lifecycle.h"
 
 FIXTURE void custom_init(void) { host_log(NUMBER + 1); }
 FIXTURE void custom_fini(void) { host_log(NUMBER + 9); }

@@ -3,4 +3,4 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-void host_log(int event);
+    void host_log(int event);

@@ -1,5 +1,6 @@
-// A library that was linked without the C library: its references have no version and it says nowhere that it needs one. The weak ones are how
-// old C++ code (gthr-posix.h of GCC) asks whether there are threads; taking one for absent and another for present is a crash.
+// A library that was linked without the C library: its references have no version and it says nowhere that it needs one. The weak
+// ones are how old C++ code (gthr-posix.h of GCC) asks whether there are threads; taking one for absent and another for present is
+// a crash.
 #include "fixture.h"
 
 extern int pthread_once(int*, void (*)(void)) __attribute__((weak));

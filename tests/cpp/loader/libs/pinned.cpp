@@ -33,8 +33,7 @@ FIXTURE int* pin() { return &t_object.number; }
 FIXTURE int* pin() {
   sem_init(&g_go, 0, 0);
   pthread_t thread;
-  pthread_create(
-      &thread, nullptr, [](void*) -> void* { return sem_wait(&g_go), nullptr; }, nullptr);
+  pthread_create(&thread, nullptr, [](void*) -> void* { return sem_wait(&g_go), nullptr; }, nullptr);
   pthread_detach(thread);
   return &g_object.number;
 }

@@ -1,12 +1,13 @@
-// R_X86_64_RELATIVE, as DT_RELA or, with -z pack-relative-relocs, as DT_RELR: pointers into the library itself. The run of pointers is long
-// enough for several RELR bitmaps; the odd address cannot be packed.
+// R_X86_64_RELATIVE, as DT_RELA or, with -z pack-relative-relocs, as DT_RELR: pointers into the library itself. The run of pointers
+// is long enough for several RELR bitmaps; the odd address cannot be packed.
 #include "fixture.h"
 
 static int values[4] = {10, 11, 12, 13};
 
 #define FOUR &values[0], &values[1], &values[2], &values[3]
 #define SIXTEEN FOUR, FOUR, FOUR, FOUR
-static int* volatile run[] = {SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN};
+static int* volatile run[] = {SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN,
+                              SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN, SIXTEEN};
 
 struct Gap {
   long number;

@@ -1,5 +1,5 @@
-// Thread-local variables of a library's own, in every model: built with -ftls-model=global-dynamic, local-dynamic and initial-exec, and with
-// -mtls-dialect=gnu2 (TLS descriptors).
+// Thread-local variables of a library's own, in every model: built with -ftls-model=global-dynamic, local-dynamic and initial-exec,
+// and with -mtls-dialect=gnu2 (TLS descriptors).
 #include <pthread.h>
 #include <stdint.h>
 

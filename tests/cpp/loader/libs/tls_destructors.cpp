@@ -1,5 +1,5 @@
-// C++ thread_local: constructed at first use, destroyed in reverse order when the thread ends; the destructor of one may use another
-// and make a new one.
+// C++ thread_local: constructed at first use, destroyed in reverse order when the thread ends; the destructor of one may use
+// another and make a new one.
 #include <thread>
 
 #include "fixture.h"

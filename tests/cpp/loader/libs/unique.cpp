@@ -1,5 +1,5 @@
-// STB_GNU_UNIQUE: a static of a template and of an inline function is one object in the whole namespace, even across libraries that were
-// loaded apart and locally.
+// STB_GNU_UNIQUE: a static of a template and of an inline function is one object in the whole namespace, even across libraries that
+// were loaded apart and locally.
 #include "fixture.h"
 
 template <class T>

@@ -1,5 +1,5 @@
-// References to another library: JUMP_SLOT (or GLOB_DAT under -fno-plt) for calls, GLOB_DAT for data, 64 with addend in data; and to the C
-// library, by version.
+// References to another library: JUMP_SLOT (or GLOB_DAT under -fno-plt) for calls, GLOB_DAT for data, 64 with addend in data; and
+// to the C library, by version.
 #include <stdlib.h>
 #include <string.h>
 
