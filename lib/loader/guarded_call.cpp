@@ -70,11 +70,14 @@ std::string swallow(_Unwind_Exception* exception) {
     return "an exception of an unknown kind";
   }
   begin_catch(exception);
-  // An exception_ptr is a pointer to the object. What begin_catch returns is set by the C++ personality only.
-  const std::exception_ptr pointer = current_exception();
+  // An exception_ptr is a pointer to the object. What begin_catch returns is set by the C++ personality only. It is let go of at
+  // once: the last reference has to end in the run time that allocated the object.
   void* object = nullptr;
-  static_assert(sizeof pointer == sizeof object);
-  std::memcpy(&object, static_cast<const void*>(&pointer), sizeof object);
+  {
+    const std::exception_ptr pointer = current_exception();
+    static_assert(sizeof pointer == sizeof object);
+    std::memcpy(&object, static_cast<const void*>(&pointer), sizeof object);
+  }
   const std::type_info* type = current_type();
   std::string text = type ? demangled(*type) : "an exception";
   const std::type_info* base = runtime ? find<const std::type_info>(runtime, "_ZTISt9exception", nullptr) : &typeid(std::exception);

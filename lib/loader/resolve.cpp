@@ -34,15 +34,42 @@ bool is_glibc(std::string_view file) {
          file.starts_with("libdl.so") || file.starts_with("librt.so") || file.starts_with("ld-linux");
 }
 
+// Whether a symbol of a library that the system has loaded has no version; then it stands for every version (as glibc's own lookup
+// has it, but not its dlvsym).
+bool is_unversioned(const link_map& map, const ElfW(Sym) * symbol) {
+  const ElfW(Half)* versions = nullptr;
+  const ElfW(Sym)* symbols = nullptr;
+  for (const ElfW(Dyn)* d = map.l_ld; d->d_tag != DT_NULL; ++d) {
+    if (d->d_tag == DT_VERSYM) versions = reinterpret_cast<const ElfW(Half)*>(d->d_un.d_ptr);
+    if (d->d_tag == DT_SYMTAB) symbols = reinterpret_cast<const ElfW(Sym)*>(d->d_un.d_ptr);
+  }
+  return !versions || (symbol && symbols && (versions[symbol - symbols] & 0x7fff) <= VER_NDX_GLOBAL);
+}
+
+template <class Entry>
+Entry* system_info(const void* address, int kind, Dl_info& info) {
+  Entry* entry = nullptr;
+  return ::dladdr1(address, &info, reinterpret_cast<void**>(&entry), kind) ? entry : nullptr;
+}
+
+std::string_view file_name(const char* path) {
+  const std::string_view text = path ? path : "";
+  return text.substr(text.rfind('/') + 1);
+}
+
 // Data that the host executable copied out of a library (R_X86_64_COPY) lives in the executable: every user must take that copy.
-void* honour_copy_relocation(void* found, const std::string& name) {
+// And who puts another malloc in front of the C library's (LD_PRELOAD, sanitizers) does so for everybody, or memory is freed by who
+// did not allocate it.
+void* honour_interposition(void* found, const std::string& name) {
   void* global = ::dlsym(RTLD_DEFAULT, name.c_str());
   if (!global || global == found) return found;
-  Dl_info info;
-  link_map* map = nullptr;
-  if (::dladdr1(global, &info, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) && map && map->l_name && map->l_name[0] == '\0')
-    return global;
-  return found;
+  Dl_info info, found_info;
+  const auto* map = system_info<link_map>(global, RTLD_DL_LINKMAP, info);
+  if (!map || !map->l_name) return found;
+  if (map->l_name[0] == '\0') return global;
+  if (is_glibc(file_name(map->l_name)) || !::dladdr(found, &found_info) || !is_glibc(file_name(found_info.dli_fname))) return found;
+  const auto* symbol = system_info<ElfW(Sym)>(global, RTLD_DL_SYMENT, info);
+  return is_unversioned(*map, symbol) ? global : found;
 }
 
 Failure undefined(const Library& from, std::string_view name, const VersionNeed& version, bool is_private) {
@@ -157,7 +184,7 @@ void* NamespaceImpl::find_system(const Library* from, std::string_view name, con
   // A library need not say that it needs the C library: every process has it.
   static void* const c_library = ::dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
   if (!found && version.empty() && c_library) found = ::dlsym(c_library, text.c_str());
-  if (found) found = honour_copy_relocation(found, text);
+  if (found) found = honour_interposition(found, text);
   ::dlerror();
   return system_symbols[key] = found;
 }

@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <sstream>
 
@@ -127,6 +131,21 @@ TEST(Scope, AWeakThreadLocalReferenceToNothingIsNull) {
     auto space = make_namespace();
     EXPECT_EQ(result_of(*space, load_fixture(*space, fixture), "address_of_absent_tls"), nullptr) << fixture;
   }
+}
+
+// Runs itself again with the library preloaded.
+TEST(Scope, APreloadedFunctionWithoutVersionStandsForTheCLibrarys) {
+  const char* preloaded = ::getenv("LD_PRELOAD");
+  if (!preloaded || std::string(preloaded).find("libfx_preloaded.so") == std::string::npos) {
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    const std::string command = "LD_PRELOAD='" + (preloaded ? preloaded + std::string(" ") : "") + fixture_path("preloaded") +
+                                "' '" + self + "' --gtest_filter=Scope.APreloadedFunction* > /dev/null";
+    EXPECT_EQ(::system(command.c_str()), 0) << command;
+    return;
+  }
+  ASSERT_EQ(::getpagesize(), 12345);
+  auto space = make_namespace();
+  EXPECT_EQ(call(*space, load_fixture(*space, "preloaded_user"), "check"), 0);
 }
 
 }  // namespace
