@@ -37,11 +37,16 @@ struct Index {
   std::vector<std::unique_ptr<Table>> tables;  // guarded by writers
 };
 
-// Never destroyed: private code may still throw while static objects of the process are being destroyed.
-Index& index() {
-  static Index* instance = new Index;
-  return *instance;
-}
+// Never destroyed: private code may still throw while static objects of the process are being destroyed. And never constructed at
+// run time: the first to ask may be a signal handler.
+union Storage {
+  Index index;
+  constexpr Storage() : index() {}
+  ~Storage() {}
+};
+constinit Storage g_storage;
+
+Index& index() { return g_storage.index; }
 
 IndexedObject load(const Cell& c) {
   return {c.start.load(std::memory_order_acquire), c.end.load(std::memory_order_acquire),

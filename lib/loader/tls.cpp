@@ -48,6 +48,13 @@ namespace deploy::loader {
 
 namespace {
 
+// The round of pthread-key destructors in which a thread's blocks go. ThreadSanitizer forgets the thread in the last one.
+#ifdef __SANITIZE_THREAD__
+constexpr int kLastExitRound = PTHREAD_DESTRUCTOR_ITERATIONS - 1;
+#else
+constexpr int kLastExitRound = PTHREAD_DESTRUCTOR_ITERATIONS;
+#endif
+
 constexpr std::size_t kStaticReserve =
     768;  // bytes; all of a dlopened libdeploy's static TLS has to fit glibc's surplus (about 1,600 bytes)
 
@@ -150,7 +157,7 @@ void run_destructors(ThreadTable* table) {
 
 void at_thread_exit(void* value) {
   auto* table = static_cast<ThreadTable*>(value);
-  if (++table->exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (++table->exit_rounds < kLastExitRound) {
     pthread_setspecific(registry().key, table);
     return;
   }
