@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/exports.h"
+#include "bindings/output.h"
 #include "deploy/error.h"
 
 namespace deploy::bindings {
@@ -38,6 +39,7 @@ Environment to_environment(nb::handle environment) {
   result.extra_paths = paths(source.attr("extra_paths"));
   result.private_libraries = nb::cast<std::vector<std::string>>(source.attr("private_libraries"));
   result.preload = nb::cast<std::vector<std::string>>(source.attr("preload"));
+  result.on_output = to_output_callback(source.attr("on_output"));
   return result;
 }
 

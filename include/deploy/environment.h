@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "deploy/export.h"
+#include "deploy/output.h"
 
 namespace deploy {
 
@@ -23,6 +24,10 @@ struct DEPLOY_API Environment {
 
   // Modules imported in every interpreter before it takes its first call, in order ("torch").
   std::vector<std::string> preload = {};
+
+  // Gets what Python code writes to sys.stdout and sys.stderr, line by line (deploy/output.h); empty: the process's own streams get
+  // it. Kept until the last interpreter that was made with it is gone.
+  OutputCallback on_output = {};
 
   // The packages of a virtual environment: <path>/lib/python<X.Y>/site-packages of this library's Python version.
   // Throws kEnvironment, with what was found, where there is none.

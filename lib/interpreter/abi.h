@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DEPLOY_ABI_VERSION 2u
+#define DEPLOY_ABI_VERSION 3u
 
 struct DLManagedTensorVersioned;
 
@@ -97,6 +97,10 @@ typedef struct deploy_host {
   // when the interpreter is gone. Any thread; null where there is no memory. Both null: Python asks the system itself.
   void* (*allocate_arena)(void* context, size_t size);
   void (*free_arena)(void* context, void* arena, size_t size);
+  // Takes a line of Python's standard output (stream 1) or error (2), without its line end; `complete` is 0 where there was none.
+  // Any thread, without the GIL; between boot's start and shutdown's end. Null: Python writes to the process's own streams.
+  void (*write_line)(void* output_context, int32_t stream, deploy_text line, int complete);
+  void* output_context;
 } deploy_host;
 
 typedef struct deploy_guest {

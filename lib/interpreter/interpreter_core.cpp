@@ -116,6 +116,8 @@ Result<void> InterpreterCore::load_guest() {
       .context = &arenas_,
       .allocate_arena = [](void* arenas, std::size_t size) { return static_cast<Arenas*>(arenas)->allocate(size); },
       .free_arena = [](void* arenas, void* arena, std::size_t size) { static_cast<Arenas*>(arenas)->free(arena, size); },
+      .write_line = environment_.on_output ? &InterpreterCore::write_line : nullptr,
+      .output_context = this,
   };
   const deploy_guest* guest = reinterpret_cast<deploy_guest_entry_fn>(*entry)(&host_);
   if (!guest || guest->abi_version != DEPLOY_ABI_VERSION || guest->size != sizeof(deploy_guest)) {

@@ -82,6 +82,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   Result<void> preload();
   void serve();
   void stop();
+  static void write_line(void* self, std::int32_t stream, deploy_text line, int complete) noexcept;  // output.cpp
 
   const std::size_t id_, slot_, seat_;
   const Environment environment_;

@@ -39,6 +39,7 @@ thread_local ThreadTable* table = nullptr;
 thread_local std::uint64_t number = 0;
 thread_local int attached = 0;
 thread_local int must_not_block = 0;
+thread_local const OutputScope* output_scope = nullptr;
 
 struct TableOwner {
   ~TableOwner() {
@@ -107,6 +108,15 @@ void note_attached(int change) noexcept { attached += change; }
 bool may_block() noexcept { return attached == 0 && must_not_block == 0; }
 MustNotBlock::MustNotBlock() noexcept { ++must_not_block; }
 MustNotBlock::~MustNotBlock() { --must_not_block; }
+
+OutputScope::OutputScope(const InterpreterCore& core) noexcept : core_(core), outer_(std::exchange(output_scope, this)) {}
+OutputScope::~OutputScope() { output_scope = outer_; }
+
+bool OutputScope::is_open(const InterpreterCore& core) noexcept {
+  const OutputScope* scope = output_scope;
+  while (scope && &scope->core_ != &core) scope = scope->outer_;
+  return scope != nullptr;
+}
 
 void begin_background_teardown() {
   Process& all = process();

@@ -56,6 +56,24 @@ class MustNotBlock {
   ~MustNotBlock();
 };
 
+// While an interpreter's output is with the callback of its environment (output.cpp): the thread may not enter that interpreter,
+// and waits for none to be torn down.
+class OutputScope {
+ public:
+  explicit OutputScope(const InterpreterCore& core) noexcept;
+  ~OutputScope();
+  OutputScope(const OutputScope&) = delete;
+  OutputScope& operator=(const OutputScope&) = delete;
+
+  // Whether the calling thread is in a scope of `core`.
+  static bool is_open(const InterpreterCore& core) noexcept;
+
+ private:
+  const InterpreterCore& core_;
+  const OutputScope* const outer_;
+  const MustNotBlock wait_for_none_;
+};
+
 // Interpreters that nobody waits for. The process's exit does (atexit): code that is still running must not lose its libraries.
 void begin_background_teardown();
 void end_background_teardown();

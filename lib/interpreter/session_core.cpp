@@ -34,7 +34,13 @@ void detach(InterpreterCore& core, ThreadEntry& thread) noexcept {
 
 namespace {
 
-Failure too_late() { return {ErrorCode::kDeadlineExceeded, "the deadline had passed before the call could begin"}; }
+// Of an interpreter whose output callback runs on this thread: the GIL is not held there, though the thread has the seat.
+Failure busy_with_output(const InterpreterCore& core) {
+  return {ErrorCode::kWrongSession,
+          "interpreter " + std::to_string(core.id()) +
+              " was entered from its own output callback; a callback may use other interpreters, and this "
+              "one after it has returned"};
+}
 
 }  // namespace
 
@@ -73,10 +79,18 @@ class Guest::Crossing {
   bool open_ = true;
 };
 
+Result<void> Guest::may_call() const {
+  if (has_passed(thread_->deadline)) {
+    return Failure{ErrorCode::kDeadlineExceeded, "the deadline had passed before the call could begin"};
+  }
+  if (OutputScope::is_open(*core_)) return busy_with_output(*core_);
+  return {};
+}
+
 // A guest function that gives a reference.
 template <class F>
 Result<Reference> Guest::make(F&& function) {
-  if (has_passed(thread_->deadline)) return too_late();
+  if (auto allowed = may_call(); !allowed) return allowed.failure();
   ErrorSink error;
   Crossing crossing(*core_, *thread_);
   const deploy_object object = function(core_->guest(), &error);
@@ -87,7 +101,7 @@ Result<Reference> Guest::make(F&& function) {
 // A guest function that describes a value.
 template <class F>
 Result<Value> Guest::read(F&& function) {
-  if (has_passed(thread_->deadline)) return too_late();
+  if (auto allowed = may_call(); !allowed) return allowed.failure();
   ErrorSink error;
   ValueSink sink(*core_);
   Crossing crossing(*core_, *thread_);
@@ -114,7 +128,7 @@ Result<Reference> Guest::attr(deploy_object object, std::string_view name) {
 }
 
 Result<bool> Guest::hasattr(deploy_object object, std::string_view name) {
-  if (has_passed(thread_->deadline)) return too_late();
+  if (auto allowed = may_call(); !allowed) return allowed.failure();
   ErrorSink error;
   Crossing crossing(*core_, *thread_);
   const int found = core_->guest().hasattr(object, text(name), &error);
@@ -160,7 +174,7 @@ Result<std::string> Guest::str(deploy_object object) {
 }
 
 Result<void> Guest::register_module(std::string_view name, std::string_view source) {
-  if (has_passed(thread_->deadline)) return too_late();
+  if (auto allowed = may_call(); !allowed) return allowed.failure();
   ErrorSink error;
   Crossing crossing(*core_, *thread_);
   if (core_->guest().register_module(text(name), text(source), &error) < 0) return crossing.failed(error.take());
@@ -168,11 +182,16 @@ Result<void> Guest::register_module(std::string_view name, std::string_view sour
 }
 
 Result<SessionCore> SessionCore::open(std::shared_ptr<InterpreterCore> core) {
+  if (OutputScope::is_open(*core)) return busy_with_output(*core);
   if (auto seated = core->gate().acquire(core->seat()); !seated) return seated.failure();
   return open_seated(std::move(core));
 }
 
 Result<SessionCore> SessionCore::open_seated(std::shared_ptr<InterpreterCore> core) {
+  if (OutputScope::is_open(*core)) {
+    core->gate().release(core->seat());
+    return busy_with_output(*core);
+  }
   ThreadEntry& thread = thread_entry(*core);
   if (auto attached = attach(*core, thread); !attached) {
     core->gate().release(core->seat());
@@ -215,7 +234,7 @@ void SessionCore::close() noexcept {
   const std::uint64_t serial = std::exchange(serial_, 0);
   if (serial == 0) return;
   const std::shared_ptr<InterpreterCore> core = std::move(interpreter_);
-  if (thread_number_ != this_thread_number()) {
+  if (thread_number_ != this_thread_number() || OutputScope::is_open(*core)) {
     core->leave_to_thread_end(serial);
     return;
   }

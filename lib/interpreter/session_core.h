@@ -37,6 +37,7 @@ class Guest {
   Result<void> register_module(std::string_view name, std::string_view source);
 
  protected:
+  Result<void> may_call() const;
   template <class F>
   Result<Reference> make(F&& function);
   template <class F>
@@ -52,7 +53,7 @@ class Guest {
 // thread that opened it: close() on another thread leaves the hold to the end of that thread.
 class SessionCore : public Guest {
  public:
-  // Waits for the interpreter's seat, then attaches. kClosed.
+  // Waits for the interpreter's seat, then attaches. kClosed; kWrongSession in the interpreter's own output callback.
   static Result<SessionCore> open(std::shared_ptr<InterpreterCore> core);
   // For a seat that this thread has acquired itself (Gate::acquire_any); the session owns that acquisition from here on, also where
   // this fails.

@@ -6,7 +6,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from deploy._deploy import ErrorCode, _venv_site_packages, python_version
@@ -22,12 +22,16 @@ class Environment:
     extra_paths        put in front of site_packages on sys.path, for plain source folders; not checked for a Python version
     private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter without showing it
     preload            modules imported in every interpreter before it takes its first call, in order ("torch")
+    on_output          function of (interpreter's id, "stdout" or "stderr", line) that gets what Python code in the interpreters
+                       prints, on the thread that prints; None: the process's own streams. It must not use the interpreter that
+                       prints (Error with code WRONG_SESSION); what it raises goes to sys.unraisablehook
     """
 
     site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
     extra_paths: Sequence[str | os.PathLike[str]] = field(default_factory=list)
     private_libraries: Sequence[str] = field(default_factory=list)
     preload: Sequence[str] = field(default_factory=list)
+    on_output: Callable[[int, str, str], object] | None = None
 
     @staticmethod
     def from_venv(path: str | os.PathLike[str]) -> Environment:

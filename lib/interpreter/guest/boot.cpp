@@ -108,6 +108,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
   if (const char* problem = install_stdlib(view(boot->stdlib))) {
     return fail(error, ErrorCode::kInternal, "the image's archive of the standard library", problem);
   }
+  if (const char* problem = install_output()) return fail(error, ErrorCode::kInternal, "the module _deploy_output", problem);
   PyStatus status = preinitialize();
   if (!PyStatus_Exception(status)) status = initialize();
   if (PyStatus_Exception(status)) {
@@ -125,6 +126,7 @@ int shutdown(deploy_error* error) {
   PyEval_RestoreThread(main_state);
   drop();
   const int failed = Py_FinalizeEx();
+  finish_output();
   if (_PyImport_Fini2) _PyImport_Fini2();
   if (_PyPathConfig_ClearGlobal) _PyPathConfig_ClearGlobal();
   if (failed == 0) return 0;

@@ -35,5 +35,6 @@ constexpr deploy_guest kTable = {
 extern "C" __attribute__((visibility("default"))) const deploy_guest* deploy_guest_entry(const deploy_host* host) {
   if (host == nullptr || host->abi_version != DEPLOY_ABI_VERSION || host->size < sizeof(deploy_host)) return nullptr;
   deploy::guest::use_host_memory(*host);
+  deploy::guest::use_host_output(*host);
   return &deploy::guest::kTable;
 }

@@ -78,6 +78,12 @@ void use_host_memory(const deploy_host& host);
 // raw_memory.cpp: before boot, too. What Python leaves behind is freed when the image is unloaded.
 void use_tracked_raw_memory();
 
+// output.cpp. use_host_output: before boot. install_output: before Python is initialised; makes the module _deploy_output where the
+// host takes the output; null, or what went wrong. finish_output: after Python's end.
+void use_host_output(const deploy_host& host);
+const char* install_output();
+void finish_output();
+
 // The functions of the table, in its order.
 int boot(const deploy_boot* boot, deploy_error* error);                           // boot.cpp
 int shutdown(deploy_error* error);                                                // boot.cpp

@@ -38,10 +38,15 @@ def run(paths):
         python = f"{found[0]}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
         if posix.access(python, posix.X_OK):
             sys.executable = sys._base_executable = python
+    if "_deploy_output" in sys.builtin_module_names:
+        from _deploy import output
+
+        output.redirect()
     # Lines of several interpreters and of the host mix; parts of lines must not, and a crash must not eat them.
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(line_buffering=True)
+    else:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.reconfigure(line_buffering=True)
     # As `site` does. They raise SystemExit, which ends a call and never the process.
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
