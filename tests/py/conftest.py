@@ -78,6 +78,12 @@ def forget():
 
 
 @pytest.fixture(scope="session")
+def torch():
+    """The host's torch. A Python whose torch has no CPU build is tested without (HACKING.md, "Another Python")."""
+    return pytest.importorskip("torch", reason="torch is not in this environment")
+
+
+@pytest.fixture(scope="session")
 def packages(tmp_path_factory):
     """The folder of the packages that package_fixtures/write_packages.py writes."""
     folder = tmp_path_factory.mktemp("packages")

@@ -162,7 +162,7 @@ def test_sys_exit_and_an_exception_keep_their_exit_code():
     assert "deploy.Error: " in result.stderr and "/nowhere" in result.stderr
 
 
-def test_torch_in_host_and_interpreters_exits_cleanly():
+def test_torch_in_host_and_interpreters_exits_cleanly(torch):
     result = run(
         """
         import torch

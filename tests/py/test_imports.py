@@ -1,13 +1,11 @@
 """Third-party packages, unchanged, in two interpreters of one process that has imported them itself."""
 
-import importlib.metadata
 import pathlib
 import subprocess
 import sys
 
 import numpy
 import pytest
-import torch
 from conftest import in_each_interpreter
 
 import deploy
@@ -24,7 +22,7 @@ def run(manager):
     return run
 
 
-def test_the_host_keeps_its_own_numpy_and_torch(run):
+def test_the_host_keeps_its_own_numpy_and_torch(run, torch):
     results = run("ids", "import numpy, torch\ndef run():\n    return id(numpy), id(torch), numpy.__version__, torch.__version__\n")
     assert len({*[r[1] for r in results], id(torch)}) == 3
     assert [r[2:] for r in results] == [(numpy.__version__, torch.__version__)] * 2
@@ -34,17 +32,14 @@ def test_the_host_keeps_its_own_numpy_and_torch(run):
     "name", ["numpy", "yaml", "tokenizers", "transformers", "safetensors", "regex", "pydantic", "torch.distributed"]
 )
 def test_a_package_imports_in_two_interpreters_at_once(manager, name):
+    pytest.importorskip(name.partition(".")[0], reason=f"{name} is not in this environment")
     assert in_each_interpreter(manager, lambda session: session.import_module(name).attr("__name__").to_value()) == [name] * 2
 
 
-def test_the_versions_are_those_of_the_environment(manager):
-    def versions(session):
-        version = session.global_("importlib.metadata", "version")
-        return [version(name).to_value() for name in ("torch", "numpy")]
-
-    assert (
-        in_each_interpreter(manager, versions) == [[importlib.metadata.version("torch"), importlib.metadata.version("numpy")]] * 2
-    )
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_version_is_that_of_the_environment(manager, name):
+    here = pytest.importorskip(name, reason=f"{name} is not in this environment").__version__
+    assert in_each_interpreter(manager, lambda s: s.global_("importlib.metadata", "version")(name).to_value()) == [here] * 2
 
 
 USES = pathlib.Path(__file__).parent.parent / "environment" / "uses.py"
@@ -53,6 +48,7 @@ USES = pathlib.Path(__file__).parent.parent / "environment" / "uses.py"
 @pytest.mark.parametrize("name", ["numpy", "torch", "tokenizers", "safetensors", "regex"])
 def test_a_package_gives_the_same_result_in_two_interpreters_at_once_and_in_the_host(run, name):
     """The packages of ./dev environment that are installed here anyway."""
+    pytest.importorskip(name, reason=f"{name} is not in this environment")
     scope = {}
     exec(USES.read_text(), scope)
     source = f"{USES.read_text()}\n\ndef run():\n    return repr(use_{name}())\n"
@@ -62,7 +58,7 @@ def test_a_package_gives_the_same_result_in_two_interpreters_at_once_and_in_the_
 def test_numpy_computes(run):
     source = "import numpy\ndef run():\n    return numpy.linalg.solve(numpy.eye(3) * 2, numpy.ones(3))\n"
     for result in run("solve", source):
-        assert torch.equal(torch.from_dlpack(result), torch.full((3,), 0.5, dtype=torch.float64))
+        assert numpy.array_equal(numpy.from_dlpack(result), numpy.full(3, 0.5))
 
 
 def test_yaml_uses_its_c_library(run):
@@ -99,7 +95,7 @@ def run(ids, mask):
 """
 
 
-def test_a_hugging_face_model_runs_and_its_output_is_a_dict(run):
+def test_a_hugging_face_model_runs_and_its_output_is_a_dict(run, torch):
     ids = torch.arange(12).reshape(2, 6)
     one, two = run("bert", BERT, ids, torch.ones_like(ids))
     assert list(one) == ["last_hidden_state", "pooler_output"]
@@ -122,7 +118,7 @@ def run(x):
 """
 
 
-def test_a_resnet_equals_the_reference(run):
+def test_a_resnet_equals_the_reference(run, torch):
     x = torch.randn(1, 3, 64, 64)
     scope = {}
     exec(RESNET, scope)
@@ -145,7 +141,7 @@ def run(x):
 """
 
 
-def test_autograd_runs_backward_in_two_interpreters_at_once(run):
+def test_autograd_runs_backward_in_two_interpreters_at_once(run, torch):
     for result in run("backward", BACKWARD, torch.ones(3, 3)):
         assert torch.equal(torch.from_dlpack(result), torch.full((3, 3), 60.0))
 
@@ -163,13 +159,13 @@ def run(x):
 """
 
 
-def test_each_interpreter_registers_a_custom_op_of_the_same_name(run):
+def test_each_interpreter_registers_a_custom_op_of_the_same_name(run, torch):
     for result in run("custom_op", CUSTOM_OP, torch.zeros(2)):
         assert torch.equal(torch.from_dlpack(result), torch.ones(2))
 
 
 @pytest.fixture(scope="module")
-def op_library(tmp_path_factory):
+def op_library(tmp_path_factory, torch):
     """A shared library that registers an op with PyTorch, built against this environment's libtorch."""
     library = tmp_path_factory.mktemp("native") / "libcounting_op.so"
     root = pathlib.Path(torch.__file__).parent
@@ -187,7 +183,7 @@ def op_library(tmp_path_factory):
     return library
 
 
-def test_torch_loads_an_op_library_once_in_each_interpreter(manager, op_library):
+def test_torch_loads_an_op_library_once_in_each_interpreter(manager, op_library, torch):
     manager.register_module(
         "use_op",
         f"import torch\ntorch.ops.load_library({str(op_library)!r})\ndef run(x):\n    return torch.ops.deploy_loaded.count(x)\n",
@@ -225,7 +221,7 @@ def test_the_standard_librarys_extension_modules_work(run):
     assert run("use_stdlib", CTYPES) == [[3, 2, 42, "e3b0c442", b"x", "1.1"]] * 2
 
 
-def test_deploy_can_be_imported_after_everything_else():
+def test_deploy_can_be_imported_after_everything_else(torch):
     """Libraries that are loaded late find little static TLS left, and libdeploy needs some."""
     source = "import numpy, torch, transformers, tokenizers, yaml, regex\nimport deploy\nprint(len(deploy.InterpreterManager(2)))\n"
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)

@@ -4,7 +4,6 @@ import threading
 import time
 
 import pytest
-import torch
 
 import deploy
 
@@ -35,7 +34,7 @@ def test_an_object_is_an_argument_in_its_own_session(session):
     assert session.from_value([items, 1]).to_value() == [[1, 2, 1, 9], 1]
 
 
-def test_torch_runs_inside(session):
+def test_torch_runs_inside(session, torch):
     x = torch.randn(3)
     y = session.global_("torch", "sigmoid")(x).to_value()
     assert torch.equal(torch.from_dlpack(y), torch.sigmoid(x))
@@ -201,3 +200,35 @@ def test_a_session_keeps_its_manager_alive():
 def test_only_an_object_can_be_replicated(session):
     with pytest.raises(TypeError):
         session.replicate(5)
+
+
+GIL = """
+import ctypes
+
+def take():
+    state = ctypes.pythonapi.PyGILState_Ensure()
+    ctypes.pythonapi.PyGILState_Release(state)
+    return state
+"""
+
+
+def test_native_code_finds_its_threads_state_after_another_thread_has_gone(bare_manager):
+    """Extension modules take the GIL with PyGILState_Ensure wherever they are called from (numpy does, to free a DLPack tensor)."""
+    bare_manager.register_module("take_gil", GIL)
+
+    states = []
+
+    def take():
+        with bare_manager.interpreters[0].acquire_session() as session:
+            states.append(session.global_("take_gil", "take")().to_value())
+
+    take()
+    for _ in range(3):
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        take()
+    LOCKED = 0  # PyGILState_LOCKED: the thread's own state was found
+    assert states == [LOCKED] * 16

@@ -1,10 +1,11 @@
-"""The torch inside an interpreter is a full one: all of this in two interpreters of one process at once, beside the host's torch."""
+"""The torch inside an interpreter is a full one: all of this in two interpreters of one process at once, beside the host's."""
 
 import pytest
-import torch
 from conftest import in_each_interpreter
 
 import deploy
+
+torch = pytest.importorskip("torch", reason="torch is not in this environment")
 
 
 @pytest.fixture(scope="module")

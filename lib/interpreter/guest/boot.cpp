@@ -149,6 +149,11 @@ void thread_dispose(deploy_thread thread) {
   auto* state = reinterpret_cast<PyThreadState*>(thread);
   if (state == main_state) return;
   PyThreadState_Clear(state);
+#if PY_VERSION_HEX >= 0x030C0000
+  // PyThreadState_Delete of another thread's state takes the calling thread's own away from PyGILState_Ensure (it clears the
+  // caller's key for whoever's state it deletes), which would then make a second one. The other thread's key has gone with it.
+  if (PyGILState_GetThisThreadState() != state) state->_status.bound_gilstate = 0;
+#endif
   PyThreadState_Delete(state);
 }
 

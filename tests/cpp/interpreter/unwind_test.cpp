@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstring>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -12,6 +12,11 @@
 // Stacks that go from the host into Python and back: the process's own unwinder walks all of it.
 
 namespace {
+
+// Python's own code is in the guest's library, or beside it where the image was made from a shared libpython.
+bool is_python(std::string_view library) {
+  return library == "<image>/libdeploy_guest.so" || library.starts_with("<image>/libpython");
+}
 
 // 1: the stack has Python's frames of exactly one interpreter, in the middle, and goes on to the thread's beginning.
 extern "C" int look_at_the_stack() {
@@ -25,7 +30,7 @@ extern "C" int look_at_the_stack() {
     if (where.interpreter) {
       if (!interpreter.empty() && interpreter != where.interpreter) return -2;
       interpreter = where.interpreter;
-      of_python += std::strcmp(where.library, "<image>/libdeploy_guest.so") == 0;
+      of_python += is_python(where.library);
       beyond = 0;
     } else {
       ++beyond;
