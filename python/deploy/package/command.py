@@ -1,0 +1,165 @@
+"""The command line: python -m deploy pack | verify | inspect | run | sign."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from typing import Any
+
+import deploy
+from deploy._error import Error
+from deploy.package import rendering
+
+_PACK = """Packs what a function makes. TARGET is module:function (or module:object); the function takes nothing and gives the
+object, or (object, example_args), or (object, example_args, example_kwargs). The module is found as by `import`, the current
+folder first.
+"""
+
+
+def _build(target: str) -> tuple[Any, Any, Any]:
+    module_name, colon, name = target.partition(":")
+    if not colon:
+        raise SystemExit(f"deploy: {target!r} is not module:function")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    made: Any = importlib.import_module(module_name)
+    for part in name.split("."):
+        made = getattr(made, part)
+    torch = sys.modules.get("torch")
+    if callable(made) and not isinstance(made, type) and not (torch is not None and isinstance(made, torch.nn.Module)):
+        made = made()
+    if type(made) is tuple and 2 <= len(made) <= 3 and isinstance(made[1], (tuple, list)):
+        return made[0], made[1], made[2] if len(made) == 3 else None
+    return made, None, None
+
+
+def _environment(arguments: argparse.Namespace) -> deploy.Environment | None:
+    return deploy.Environment.from_venv(arguments.venv) if arguments.venv else None
+
+
+def _progress(quiet: bool) -> Any:
+    start = time.monotonic()
+    return None if quiet else lambda text: print(f"{time.monotonic() - start:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+def pack(arguments: argparse.Namespace) -> None:
+    from deploy.package import save
+
+    obj, args, kwargs = _build(arguments.target)
+    summary = save(
+        arguments.output,
+        obj,
+        example_args=args,
+        example_kwargs=kwargs,
+        method=arguments.method,
+        intern=arguments.intern,
+        extern=arguments.extern,
+        sign=arguments.sign,
+        verify=not arguments.no_verify,
+        tolerance=arguments.tolerance,
+        environment=_environment(arguments),
+        progress=_progress(arguments.quiet),
+    )
+    print(f"{summary.path}: {rendering.size_text(summary.size)}{', verified' if summary.verified else ', not verified'}")
+    parts = [("own code", dict.fromkeys(summary.own_modules)), ("interned", summary.interned), ("extern", summary.externs)]
+    for title, entries in parts:
+        if entries:
+            print(f"  {title}: {', '.join(f'{name} {version}' if version else name for name, version in entries.items())}")
+    for note in summary.notes:
+        print(f"  note: {note}")
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from deploy.package import verify as run_verification
+
+    found = run_verification(arguments.package, environment=_environment(arguments), interpreters=arguments.interpreters)
+    if not found.examples:
+        print(f"{arguments.package}: loads; it has no example to repeat ({found.seconds:.1f} s)")
+        return
+    how = "bit-equal" if found.exact else f"within the tolerance, the largest difference is {found.largest:.3g}"
+    what = (
+        f"{found.compared} of {found.examples} examples compared, {how}"
+        if found.compared
+        else "the example runs, no result to compare"
+    )
+    print(f"{arguments.package}: {what} ({found.seconds:.1f} s)")
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    from deploy.package.contents import inspect as look
+
+    print(rendering.render(look(arguments.package), arguments.depth))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from deploy.package.running import argument
+    from deploy.package.running import run as call
+
+    args, kwargs = [], {}
+    for text in arguments.arguments:
+        name, equals, value = text.partition("=")
+        if equals and name.isidentifier():
+            kwargs[name] = argument(value)
+        else:
+            args.append(argument(text))
+    print(
+        call(
+            arguments.package, args, kwargs, example=arguments.example, method=arguments.method, environment=_environment(arguments)
+        )
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy", description="Packs Python models with their code, and looks at packages."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(function: Any, help: str, description: str | None = None) -> argparse.ArgumentParser:
+        added = commands.add_parser(function.__name__, help=help, description=description or help)
+        added.set_defaults(function=function)
+        return added
+
+    packing = command(pack, "write a package, and verify it", _PACK)
+    packing.add_argument("target", metavar="TARGET", help="module:function")
+    packing.add_argument("-o", "--output", required=True, metavar="FILE")
+    packing.add_argument(
+        "--intern", action="append", default=[], metavar="PATTERN", help="put it into the package (may be repeated)"
+    )
+    packing.add_argument("--extern", action="append", default=[], metavar="PATTERN", help="have it come from the environment")
+    packing.add_argument("--method", default="__call__", help="what the example calls")
+    packing.add_argument("--sign", metavar="KEY.PEM", help="sign with an Ed25519 private key")
+    packing.add_argument("--no-verify", action="store_true")
+    packing.add_argument("--tolerance", type=float, help="how far results may be from the recorded ones (default: not a bit)")
+    packing.add_argument("-q", "--quiet", action="store_true")
+
+    verifying = command(verify, "repeat a package's examples in a fresh process without what it has inside")
+    verifying.add_argument("package")
+    verifying.add_argument("--interpreters", type=int, default=1, help="how many run the examples at once")
+
+    inspecting = command(inspect, "show what is inside; runs nothing of it")
+    inspecting.add_argument("package")
+    inspecting.add_argument("--depth", type=int, default=rendering.DEPTH, help="how deep the tree of a model is shown")
+
+    running = command(run, "call it once, with the first example's arguments or with given ones")
+    running.add_argument("package")
+    running.add_argument("arguments", nargs="*", metavar="[NAME=]VALUE", help="a .npy or .pt file, tensor:[[1, 2]], JSON, or text")
+    running.add_argument("--example", type=int, metavar="N")
+    running.add_argument("--method")
+
+    for each in (packing, verifying, running):
+        each.add_argument("--venv", metavar="FOLDER", help="the virtual environment to use (default: that of this Python)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.function(arguments)
+    except Error as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,43 @@
+"""Example calls: what they are, how they are made repeatable, and the names of a callable's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SEED = 20
+
+
+def seed(value: int = SEED) -> None:
+    """Random numbers of a call that draws some are the same where it is recorded and where it is verified."""
+    random.seed(value)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(value)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(value)
+
+
+def call(obj: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    seed()
+    target = obj if method == "__call__" else getattr(obj, method)
+    return target(*args, **kwargs)
+
+
+def signature(obj: Any, method: str) -> list[dict[str, Any]]:
+    """[{"name", "kind", "has_default"}] of what a caller gives; empty where it cannot be told."""
+    target = getattr(obj, method, None)
+    torch = sys.modules.get("torch")
+    if method == "__call__" and torch is not None and isinstance(obj, torch.nn.Module):
+        target = obj.forward
+    elif method == "__call__" and not inspect.isroutine(obj):
+        target = getattr(obj, "__call__", None)  # noqa: B004  # the method itself is wanted
+    try:
+        parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return []
+    return [
+        {"name": p.name, "kind": p.kind.name.lower(), "has_default": p.default is not inspect.Parameter.empty} for p in parameters
+    ]

@@ -1,0 +1,131 @@
+"""Under which name a class or function can be found again.
+
+Pickle trusts `__module__` and `__qualname__`. They are wrong more often than one thinks: a namedtuple bound to another name, a
+class that a factory made, a function that a C library did not tell its module, code of a script whose module is `__main__` here
+and nothing elsewhere. So where they do not lead back to the object, every module that is loaded is searched for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class NameProblem(Exception):
+    """No module has the object. The text says what it is."""
+
+    def __init__(self, why: str, choice: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.choice = choice
+
+
+def resolve(module: ModuleType, qualified_name: str) -> Any:
+    """Attribute `a.b` of a module; AttributeError."""
+    found: Any = module
+    for part in qualified_name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+class Names:
+    """`renamed` are modules that are called otherwise in the package, `__main__` above all. The first element of what find() gives
+    is the name in the package."""
+
+    def __init__(self, renamed: dict[str, str]) -> None:
+        self._renamed = renamed
+        self._found: dict[int, tuple[Any, str, str]] = {}  # id -> the object (kept alive), module, name
+        self._index: dict[int, list[tuple[str, str]]] | None = None
+        self.used: dict[str, set[str]] = {}  # renamed module, as it is called here -> names found in it
+
+    def packaged(self, module: str) -> str:
+        """What a module is called in the package."""
+        return self._renamed.get(module, module)
+
+    def find(self, obj: Any, name: str | None = None) -> tuple[str, str]:
+        """(module, qualified name). `name` is what a __reduce__ gave as the object's global name. NameProblem."""
+        known = self._found.get(id(obj))
+        if known is None:
+            module, qualified = self._own_name(obj, name) or self._any_name(obj, name)
+            if module in self._renamed:
+                self.used.setdefault(module, set()).add(qualified.partition(".")[0])
+            known = (obj, self._renamed.get(module, module), qualified)
+            self._found[id(obj)] = known
+        return known[1], known[2]
+
+    def _own_name(self, obj: Any, name: str | None) -> tuple[str, str] | None:
+        qualified = name or getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
+        if not isinstance(qualified, str) or "<" in qualified:
+            return None
+        kind = type(obj)
+        modules = [getattr(obj, "__module__", None), getattr(kind, "__module__", None)]
+        modules += [module.partition(".")[0] for module in modules if isinstance(module, str)]
+        for module in modules:
+            if isinstance(module, str) and _leads_to(module, qualified, obj):
+                return module, qualified
+        return None
+
+    def _any_name(self, obj: Any, name: str | None) -> tuple[str, str]:
+        if self._index is None:
+            self._index = _index_of_modules()
+        places = self._index.get(id(obj), [])
+        if name is not None:
+            places = [(module, name) for module in list(sys.modules) if _leads_to(module, name, obj, importing=False)]
+        if not places:
+            raise _problem(obj)
+        home = str(getattr(obj, "__module__", None) or type(obj).__module__)
+
+        def distance(place: tuple[str, str]) -> tuple[bool, bool, bool, int, tuple[str, str]]:
+            module = place[0]
+            same_top = module.partition(".")[0] == home.partition(".")[0]
+            private = any(part.startswith("_") for part in module.split("."))
+            return module != home, not same_top, private, len(module), place
+
+        return min(places, key=distance)
+
+
+def _leads_to(module: str, qualified: str, obj: Any, importing: bool = True) -> bool:
+    try:
+        loaded = sys.modules.get(module) or (importlib.import_module(module) if importing else None)
+        return loaded is not None and resolve(loaded, qualified) is obj
+    except Exception:  # whatever an import or a lazy attribute raises: it is not there
+        return False
+
+
+def _index_of_modules() -> dict[int, list[tuple[str, str]]]:
+    """Where the classes and functions of all loaded modules are bound, and those within their classes."""
+    index: dict[int, list[tuple[str, str]]] = {}
+    for module_name, module in list(sys.modules.items()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if not isinstance(name, str) or not callable(value):
+                continue
+            index.setdefault(id(value), []).append((module_name, name))
+            if isinstance(value, type) and value.__module__ == module_name:
+                for inner, attribute in list(vars(value).items()):
+                    attribute = getattr(attribute, "__func__", attribute)
+                    if callable(attribute):
+                        index.setdefault(id(attribute), []).append((module_name, f"{name}.{inner}"))
+    return index
+
+
+def _problem(obj: Any) -> NameProblem:
+    qualified = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or repr(obj)
+    where = _definition(obj)
+    top_level = "define it at the top level of a module, where it has a name to be found by"
+    if "<lambda>" in qualified:
+        return NameProblem(f"is a lambda{where}", f"write it as a function (def) and {top_level}")
+    if "<locals>" in qualified:
+        kind = "class" if isinstance(obj, type) else "function"
+        outer = qualified.split(".<locals>")[0]
+        return NameProblem(f"is the local {kind} {qualified!r}, made inside {outer!r}{where}", top_level)
+    module = getattr(obj, "__module__", None)
+    return NameProblem(
+        f"is {qualified!r}, which module {module!r} does not have under that name, nor any other module{where}", top_level
+    )
+
+
+def _definition(obj: Any) -> str:
+    code = getattr(obj, "__code__", None)
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""

@@ -1,0 +1,159 @@
+"""Pickles for packages.
+
+The stream is what torch.package's importer reads: protocol 4, storages and `__reduce_package__` objects by persistent id, classes
+and functions by the name that names.py finds. On the way it notes every module that the pickle will import, because these have to
+be in the package or in the environment.
+
+An object that cannot be pickled does not end the run: it is noted with its path, so that all of them are told at once. The stream
+is of no use then, and nobody gets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any, Protocol
+
+from deploy.package.names import NameProblem, Names
+from deploy.package.paths import attribute_path
+from deploy.package.problems import Problem
+
+# Deep models nest deeper than Python's default limit; the pickler's own frames are Python's, which are on the heap, but an
+# extension type's __reduce_ex__ in between is not.
+_RECURSION_LIMIT = 100_000
+_STACK_BYTES = 512 << 20
+
+_CLUES = {
+    "generator": "a generator cannot be written down; keep what makes it instead",
+    "_thread.lock": "make it in __setstate__ (and leave it out in __getstate__), or at the first use",
+    "_thread.RLock": "make it in __setstate__ (and leave it out in __getstate__), or at the first use",
+    "_io.TextIOWrapper": "open the file at the first use",
+}
+
+
+class TensorSupport(Protocol):
+    """What torch's objects need (torch_objects.py); not there where torch is not imported."""
+
+    def persistent_id(self, obj: Any) -> Any: ...
+    def reduce(self, obj: Any) -> Any: ...
+
+
+class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the C one cannot rename what it refers to
+    def __init__(self, stream: io.BytesIO, root: str, names: Names, tensors: TensorSupport | None) -> None:
+        super().__init__(stream, protocol=4)
+        self.dispatch = {  # type: ignore[misc]
+            **pickle._Pickler.dispatch,  # type: ignore[attr-defined]
+            FunctionType: Pickler.save_global,
+            _Named: Pickler._save_named,
+        }
+        self.references: dict[str, None] = {}
+        self.problems: list[Problem] = []
+        self._root = root
+        self._names = names
+        self._tensors = tensors
+        self._chain: list[Any] = []
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        self._chain.append(obj)
+        try:
+            super().save(obj, save_persistent_id)
+        except NameProblem as problem:
+            self._note(problem.why, problem.choice)
+        except RecursionError:
+            self._note("is nested too deeply", "make it flatter: pickle needs a frame of its stack for each level")
+        except Exception as error:  # anything that a __reduce__ or __getstate__ may raise
+            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
+            clue = next((text for name, text in _CLUES.items() if name in str(error) or name in kind), "")
+            choice = clue or "give its class a __reduce__ or __getstate__ that leaves out what cannot be pickled"
+            self._note(f"a {kind} cannot be pickled: {type(error).__name__}: {error}", choice)
+        finally:
+            self._chain.pop()
+
+    def _note(self, why: str, choice: str) -> None:
+        problem = Problem(attribute_path(self._root, self._chain), why, choice)
+        if problem not in self.problems:
+            self.problems.append(problem)
+        self.write(pickle.NONE)
+
+    def persistent_id(self, obj: Any) -> Any:
+        return self._tensors.persistent_id(obj) if self._tensors is not None else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType):
+            self.refer_to(obj.__name__)
+            return importlib.import_module, (obj.__name__,)
+        return self._tensors.reduce(obj) if self._tensors is not None else NotImplemented
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        module, qualified = self._names.find(obj, name)
+        self.refer_to(module)
+        outer, _, last = qualified.rpartition(".")
+        if outer:
+            # torch.package's importer looks up plain names only.
+            self.save_reduce(getattr, (_Named(module, outer), last), obj=obj)
+            return
+        self._write_global(module, qualified)
+        self.memoize(obj)
+
+    def _write_global(self, module: str, name: str) -> None:
+        super().save(module)
+        super().save(name)
+        self.write(pickle.STACK_GLOBAL)
+
+    def _save_named(self, obj: _Named) -> None:
+        outer, _, last = obj.name.rpartition(".")
+        if outer:
+            self.save_reduce(getattr, (_Named(obj.module, outer), last))
+        else:
+            self._write_global(obj.module, obj.name)
+
+    def refer_to(self, module: str) -> None:
+        self.references[module] = None
+
+
+class _Named:
+    """Stands for the object of that name while its attribute is saved."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+
+@contextlib.contextmanager
+def _recursion_limit(limit: int) -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, limit))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def on_a_large_stack(function: Callable[[], Any]) -> Any:
+    """function() on a thread of its own, which may recurse deeply."""
+    outcome: list[Any] = []
+    error: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with _recursion_limit(_RECURSION_LIMIT):
+                outcome.append(function())
+        except BaseException as raised:
+            error.append(raised)
+
+    before = threading.stack_size(_STACK_BYTES)
+    try:
+        thread = threading.Thread(target=run, name="deploy-package")
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    if error:
+        raise error[0]
+    return outcome[0]

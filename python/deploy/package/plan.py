@@ -1,0 +1,325 @@
+"""What goes into a package, and what it expects to find: the decision for each module.
+
+  - The standard library is extern.
+  - A distribution is interned or extern as a whole. Patterns decide (`intern`, `extern`); without one it is extern. One with
+    extension modules can only be extern.
+  - The user's own code, which no distribution has, is interned: the modules that the pickles refer to, those that these import,
+    and what is loaded of the same packages; with the data files beside them.
+
+Own code is looked through for imports; interned distributions are not, because they travel whole. Their requirements (METADATA)
+that their code imports at all are decided by the same rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import importlib.util
+import pathlib
+import re
+import sys
+from collections.abc import Iterable
+
+from deploy.package.distributions import EXTENSION_MODULE, SKIPPED_FOLDERS, Distribution, Installed, normalized
+from deploy.package.problems import Problem
+from deploy.package.sources import Location, imports_of, locate, read_source
+
+# An own data file above this size is rather a checkpoint than a part of the code.
+DATA_LIMIT = 64 << 20
+
+_IMPORT_LINE = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extern:
+    module: str
+    distribution: Distribution | None
+    stdlib: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnModule:
+    name: str
+    is_package: bool
+    source: bytes
+
+
+def _inside_an_extension_module(module: str) -> bool:
+    """Such as torch._C._nn, which no file has."""
+    parent = sys.modules.get(module.rpartition(".")[0])
+    return parent is not None and not hasattr(parent, "__path__")
+
+
+class Patterns:
+    """`intern` and `extern`: names of distributions or modules, or patterns of them (`*`, `?`; `a.**` is a and all below)."""
+
+    def __init__(self, intern: Iterable[str], extern: Iterable[str]) -> None:
+        self.lists = {"intern": list(intern), "extern": list(extern)}
+        self.matched: set[tuple[str, str]] = set()
+
+    def decide(self, names: Iterable[str]) -> tuple[str, str, bool] | None:
+        """(action, pattern, whether it names something instead of matching all sorts): the one that names it wins, and among equals
+        extern, which always works."""
+        names = list(names)
+        found = []
+        for action in ("extern", "intern"):
+            for pattern in self.lists[action]:
+                if any(_matches(pattern, name) for name in names):
+                    self.matched.add((action, pattern))
+                    found.append((action, pattern, not set("*?[") & set(_stem(pattern))))
+        return max(found, key=lambda match: match[2], default=None)
+
+    def named(self, action: str) -> list[tuple[str, str]]:
+        """(pattern, the name in it) of those that name something."""
+        return [(pattern, _stem(pattern)) for pattern in self.lists[action] if not set("*?[") & set(_stem(pattern))]
+
+
+def _stem(pattern: str) -> str:
+    return pattern.removesuffix(".**").removesuffix(".*")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    stem = _stem(pattern)
+    return fnmatch.fnmatchcase(name, stem) or fnmatch.fnmatchcase(normalized(name), normalized(stem)) or name.startswith(stem + ".")
+
+
+class Plan:
+    """Filled by the calls of add_*(), in any order; finish() then decides what is left."""
+
+    def __init__(self, intern: Iterable[str], extern: Iterable[str], resource_package: str) -> None:
+        self.installed = Installed()
+        self.own: dict[str, OwnModule] = {}
+        self.data: dict[str, pathlib.Path] = {}  # record -> file
+        self.interned: dict[str, tuple[Distribution, str]] = {}  # normalized name -> it, and why
+        self.externs: dict[str, Extern] = {}
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self._patterns = Patterns(intern, extern)
+        self._resource_package = resource_package
+        self._seen: set[str] = set()
+        self._decided: dict[str, bool] = {}
+
+    # What is needed.
+
+    def add_reference(self, module: str) -> None:
+        """A module that a pickle imports."""
+        self._need(module, f"a pickle refers to {module}", required=True)
+
+    def add_source(self, name: str, source: bytes, is_package: bool = False) -> None:
+        """A module that is written as given."""
+        if name in self.own:
+            return
+        self._seen.add(name)
+        self.own[name] = OwnModule(name, is_package, source)
+        self._follow(self.own[name], name)
+
+    def finish(self) -> None:
+        for pattern, name in self._patterns.named("intern"):
+            self._add_named(pattern, name)
+        self._add_loaded()
+        for package in [module for module in self.own.values() if module.is_package]:
+            self._add_data(package.name)
+        for pattern in self._patterns.lists["intern"]:
+            if ("intern", pattern) not in self._patterns.matched:
+                self._unmatched(pattern)
+        if self._resource_package.partition(".")[0] in self.externs:
+            self.problems.append(
+                Problem(
+                    self._resource_package,
+                    "is both the package's folder for pickles and an extern module",
+                    "give another `package`",
+                )
+            )
+
+    # Decisions.
+
+    def _need(self, module: str, why: str, required: bool) -> None:
+        if module in self._seen or not module:
+            return
+        self._seen.add(module)
+        top = module.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            if top != "__future__" and (required or importlib.util.find_spec(top) is not None):
+                self.externs.setdefault(top, Extern(top, None, stdlib=True))
+            return
+        location = locate(module)
+        where = (location.file or next(iter(location.search), None)) if location else None
+        owner = self.installed.owner(module, where)
+        if owner is not None:
+            if location is not None or required:
+                self._need_distribution(owner, module, why, required)
+        elif location is None:
+            if required:
+                self.problems.append(Problem(module, f"is not to be found ({why})", "install it, or put its folder on sys.path"))
+        else:
+            self._need_own(module, location, why, required)
+
+    def _need_distribution(self, distribution: Distribution, module: str, why: str, required: bool) -> None:
+        if self._interns(distribution, module, why):
+            return
+        if required:
+            top = module.partition(".")[0]
+            shared = len(self.installed.with_top(top)) > 1
+            names = [module] if shared else [top]
+            if _inside_an_extension_module(module):
+                names.append(module)  # torch.package's importer wants to be told each of these
+            for name in names:
+                self.externs.setdefault(name, Extern(name, distribution))
+
+    def _interns(self, distribution: Distribution, module: str, why: str) -> bool:
+        key = normalized(distribution.name)
+        if key in self._decided:
+            return self._decided[key]
+        match = self._patterns.decide([distribution.name, *distribution.tops, module])
+        native = distribution.native_files
+        intern = match[0] == "intern" if match else distribution.editable_root is not None and not native
+        if intern and native:
+            if match and match[2]:
+                self.problems.append(
+                    Problem(
+                        distribution.name,
+                        f"cannot be interned: it has extension modules ({native[0]}{' and others' if len(native) > 1 else ''}), "
+                        f"which are built for one Python and one machine, and cannot be loaded out of a package",
+                        f"take {match[1]!r} out of `intern`: {distribution.name} then comes from the environment (extern)",
+                    )
+                )
+            intern = False
+        self._decided[key] = intern
+        if intern:
+            why = f"intern pattern {match[1]!r}" if match else f"installed as editable from {distribution.editable_root}"
+            self.interned[key] = distribution, why
+            self._add_requirements(distribution)
+        return intern
+
+    def _add_requirements(self, distribution: Distribution) -> None:
+        """What an interned distribution needs: of what its code imports, the standard library, and what its metadata requires."""
+        imported: set[str] = set()
+        for path, file in distribution.files:
+            if path.endswith(".py"):
+                imported.update(name.decode() for name in _IMPORT_LINE.findall(file.read_bytes()))
+        required = {normalized(distribution.name), *distribution.requirements}
+        for name in sorted(imported):
+            if name in sys.stdlib_module_names:
+                self._need(name, f"{distribution.name} imports it", required=False)
+                continue
+            for other in self.installed.with_top(name):
+                if normalized(other.name) in required and other is not distribution:
+                    self._need_distribution(other, name, f"{distribution.name} requires it", required=True)
+
+    # Own code.
+
+    def _need_own(self, module: str, location: Location, why: str, required: bool) -> None:
+        top = module.partition(".")[0]
+        match = self._patterns.decide([module, top])
+        if match and match[0] == "extern":
+            if required:
+                self.externs.setdefault(top, Extern(top, None))
+            return
+        if module.rpartition(".")[0]:
+            self._need(module.rpartition(".")[0], why, required)
+        if top == "deploy" and locate("deploy._deploy") is not None:
+            return  # told by _follow()
+        source = read_source(module, location)
+        if source is not None:
+            self.own[module] = OwnModule(module, location.is_package, source)
+            self._follow(self.own[module], location.file or module)
+        elif location.file is None and location.search:
+            pass  # a namespace package: a folder only
+        elif location.file and EXTENSION_MODULE.search(location.file) and "." not in module:
+            self.externs.setdefault(module, Extern(module, None))
+            self.notes.append(f"{module} is an extension module ({location.file}): extern")
+        elif required:
+            what = "an extension module" if EXTENSION_MODULE.search(location.file or "") else "without source"
+            self.problems.append(
+                Problem(
+                    module,
+                    f"cannot be interned: it is {what} ({location.file}) inside own package {top!r}",
+                    f"extern=[{top!r}], and have it installed where the package is loaded",
+                )
+            )
+
+    def _follow(self, module: OwnModule, filename: str) -> None:
+        try:
+            imports = imports_of(module.source, module.name, module.is_package, filename)
+        except (SyntaxError, ValueError) as error:
+            self.problems.append(Problem(module.name, f"cannot be parsed: {error}", "its source has to be Python of this version"))
+            return
+        for found in imports:
+            if found.module.partition(".")[0] == "deploy" and locate("deploy._deploy") is not None:
+                if not found.deferred and not found.optional:
+                    self.problems.append(
+                        Problem(
+                            module.name,
+                            "imports deploy, which is the host's side and not there inside an interpreter",
+                            "import it inside the function that packs, or keep the model in a module of its own",
+                        )
+                    )
+            else:
+                self._need(found.module, f"{module.name} imports it", required=not found.optional)
+
+    def _add_named(self, pattern: str, name: str) -> None:
+        """What `intern` names is interned whether something is known to need it or not."""
+        distribution = self.installed.by_name.get(normalized(name))
+        candidates = [distribution] if distribution else self.installed.with_top(name.partition(".")[0])
+        for found in candidates:
+            self._interns(found, name, f"intern pattern {pattern!r}")
+        if candidates:
+            return
+        location = locate(name)
+        if location is None:
+            return
+        self._patterns.matched.add(("intern", pattern))
+        self._need(name, f"intern pattern {pattern!r}", required=True)
+        for folder in location.search:
+            for file in sorted(pathlib.Path(folder).rglob("*.py")):
+                inner = file.relative_to(folder).with_suffix("").parts
+                if not SKIPPED_FOLDERS.intersection(inner) and all(part.isidentifier() for part in inner):
+                    parts = inner[:-1] if inner[-1] == "__init__" else inner
+                    self._need(".".join([name, *parts]), f"intern pattern {pattern!r}", required=False)
+
+    def _add_loaded(self) -> None:
+        """Modules of own packages that are loaded: code may have imported them by names that it computed."""
+        tops = {name.partition(".")[0] for name in self.own if "." in name or self.own[name].is_package}
+        for name in sorted(sys.modules):
+            if name.partition(".")[0] in tops and "." in name and sys.modules[name] is not None:
+                self._need(name, "it is loaded", required=False)
+
+    def _add_data(self, package: str) -> None:
+        location = locate(package)
+        if location is None or not location.is_source or location.file is None:
+            return
+        base = pathlib.Path(location.file).parent
+        pending = [base]
+        while pending:
+            for entry in sorted(pending.pop().iterdir()):
+                if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
+                    continue
+                if entry.is_dir():
+                    if not (entry / "__init__.py").exists():
+                        pending.append(entry)
+                elif entry.is_file() and entry.suffix not in (".py", ".pyc") and not EXTENSION_MODULE.search(entry.name):
+                    self._add_file(f"{package.replace('.', '/')}/{entry.relative_to(base).as_posix()}", entry)
+
+    def _add_file(self, record: str, file: pathlib.Path) -> None:
+        size = file.stat().st_size
+        if size > DATA_LIMIT:
+            self.notes.append(
+                f"{file} is left out: {size >> 20} MiB; only data files of up to {DATA_LIMIT >> 20} MiB travel with own code"
+            )
+        else:
+            self.data[record] = file
+
+    def _unmatched(self, pattern: str) -> None:
+        near = difflib.get_close_matches(_stem(pattern), [*self.installed.by_name, *self.own], n=2)
+        similar = f"; there is {' and '.join(near)}" if near else ""
+        why = f"matches nothing that is installed or needed by the object{similar}"
+        self.problems.append(Problem(f"intern={pattern!r}", why, "correct it or leave it out"))
+
+    # The result.
+
+    def record_of(self, module: OwnModule) -> str:
+        path = module.name.replace(".", "/")
+        # A module beside a folder of its name would hide it: the pickles' folder is called `model`, as many a module is.
+        folder = module.is_package or module.name == self._resource_package
+        return f"{path}/__init__.py" if folder else f"{path}.py"

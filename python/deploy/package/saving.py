@@ -1,0 +1,275 @@
+"""save(): from an object to a package."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from deploy.package import examples, main_module, manifest
+from deploy.package.names import Names
+from deploy.package.pickler import Pickler, on_a_large_stack
+from deploy.package.plan import Plan
+from deploy.package.problems import PackagingError, Problem
+from deploy.package.zip_writer import ZipWriter
+
+SUPPORT_MODULE = "deploy_package_support"
+EXAMPLES_PACKAGE = "deploy_examples"
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class Summary:
+    """What save() wrote.
+
+    own_modules  modules of the user's own code that are inside
+    interned     {distribution: version} that are inside whole
+    externs      {distribution or module: version, or None} that the environment has to have; the standard library is not told
+    notes        what may be of interest
+    verified     whether it was verified
+    """
+
+    path: str
+    size: int
+    seconds: float
+    own_modules: list[str]
+    interned: dict[str, str]
+    externs: dict[str, str | None]
+    notes: list[str]
+    verified: bool = False
+
+
+class _Pickles:
+    """The pickles of one package, which share names and storages."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.tensors: Any = None
+        if "torch" in sys.modules:
+            from deploy.package.torch_objects import Tensors
+
+            self.tensors = Tensors(names)
+        self.references: dict[str, None] = {}
+        self.problems: list[Problem] = []
+        self.records: dict[str, bytes] = {}
+
+    def add(self, record: str, root: str, obj: Any) -> list[Problem]:
+        """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record."""
+        stream = io.BytesIO()
+        pickler = Pickler(stream, root, self._names, self.tensors)
+        on_a_large_stack(lambda: pickler.dump(obj))
+        if not pickler.problems:
+            self.references.update(pickler.references)
+            self.records[record] = stream.getvalue()
+        return pickler.problems
+
+
+def save(
+    path: str | os.PathLike[str],
+    obj: Any,
+    *,
+    example_args: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    method: str = "__call__",
+    intern: Iterable[str] = (),
+    extern: Iterable[str] = (),
+    package: str = "model",
+    resource: str = "model.pkl",
+    sign: str | os.PathLike[str] | None = None,
+    verify: bool = True,
+    tolerance: float | None = None,
+    environment: Any = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Writes `obj` with its code and data into one file, and makes sure that the file works elsewhere.
+
+    example_args, example_kwargs, method   a call of it: recorded with its result, and repeated by verify
+    intern, extern   distributions or modules, or patterns of them ("transformers", "my_lib.**", "*"), that go into the package, or
+    come from
+                     the environment. Without a word: the standard library and installed distributions are extern, own code and
+                     editable installations are interned
+    package, resource   where load_pickle() finds it
+    sign        a file with an Ed25519 private key (PEM)
+    verify      load the file in a fresh process without the own code and the interned distributions, repeat the example, compare
+    tolerance   how far results may be from the recorded ones, relative and absolute; None: not a bit
+    environment   that of verify (deploy.Environment); None: that of the running Python
+    progress    called with a line of text now and then
+
+    Raises PackagingError with all that is in the way, and VerificationError; then there is no file, and one that was there is as
+    it was.
+    """
+    start = time.monotonic()
+    tell = progress or (lambda text: None)
+    path = os.fspath(path)
+    intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)
+    names = Names({"__main__": main_module.packaged_name(), "deploy.package.support": SUPPORT_MODULE})
+    pickles = _Pickles(names)
+
+    tell("pickling")
+    problems = pickles.add(f"{package.replace('.', '/')}/{resource}", package, obj)
+    notes: list[str] = []
+    entries = []
+    if example_args is not None or example_kwargs is not None:
+        args, kwargs = tuple(example_args or ()), dict(example_kwargs or {})
+        entry, more = _record_example(pickles, obj, method, args, kwargs, tell, notes, attempt=not problems)
+        problems += more
+        entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED})
+
+    tell("deciding what goes in")
+    plan = Plan(intern, extern, package)
+    _fill(plan, pickles, names)
+    problems += plan.problems
+    if problems:
+        raise PackagingError(path, problems)
+
+    described = {
+        "package": package,
+        "resource": resource,
+        "type": f"{names.packaged(type(obj).__module__)}.{type(obj).__qualname__}",
+        "signature": examples.signature(obj, method),
+        "method": method,
+    }
+    temporary = _write(path, plan, pickles, described, entries, tell)
+    summary = _summary(path, plan, notes, temporary.stat().st_size, start)
+    try:
+        if sign is not None:
+            from deploy.package.signing import sign_file
+
+            sign_file(temporary, sign)
+        if verify:
+            from deploy.package.verification import verify as run_verification
+
+            tell("verifying")
+            run_verification(temporary, environment=environment, shown_as=path)
+            summary.verified = True
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    summary.seconds = time.monotonic() - start
+    tell("done")
+    return summary
+
+
+def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
+    if isinstance(patterns, str):
+        raise TypeError(f"{name} is a list of patterns, not one: {name}=[{patterns!r}]")
+    return list(patterns)
+
+
+def _record_example(
+    pickles: _Pickles, obj: Any, method: str, args: Any, kwargs: Any, tell: Progress, notes: list[str], attempt: bool
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Pickles the inputs before the call, which may change them, then the result."""
+    inputs, outputs = "0.inputs.pkl", "0.outputs.pkl"
+    problems = pickles.add(f"{EXAMPLES_PACKAGE}/{inputs}", "example", (args, kwargs))
+    entry = {"callable": 0, "inputs": [EXAMPLES_PACKAGE, inputs], "outputs": None}
+    if problems or not attempt:
+        return entry, problems
+    tell("running the example")
+    result = examples.call(obj, method, args, kwargs)
+    refused = pickles.add(f"{EXAMPLES_PACKAGE}/{outputs}", "result", result)
+    if refused:
+        notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
+    else:
+        entry["outputs"] = [EXAMPLES_PACKAGE, outputs]
+    return entry, []
+
+
+def _fill(plan: Plan, pickles: _Pickles, names: Names) -> None:
+    for module in pickles.references:
+        if module == names.packaged("__main__") and "__main__" in names.used:
+            continue
+        if module == SUPPORT_MODULE:
+            support = pathlib.Path(__file__).with_name("support.py")
+            plan.add_source(SUPPORT_MODULE, support.read_bytes())
+            continue
+        plan.add_reference(module)
+    if "__main__" in names.used:
+        _add_main(plan, names)
+    if pickles.tensors is not None:
+        for name, source in pickles.tensors.sources.items():
+            plan.add_source(name, source.encode())
+    plan.finish()
+
+
+def _add_main(plan: Plan, names: Names) -> None:
+    text = main_module.source()
+    if text is None:
+        used = ", ".join(sorted(names.used["__main__"]))
+        why = f"defines {used}, and has no file that could go into the package"
+        plan.problems.append(Problem("__main__", why, "put them into a module, or into a script that is run as a file"))
+        return
+    plan.add_source(names.packaged("__main__"), main_module.slice_of(text, names.used["__main__"]).encode())
+
+
+def _write(path: str, plan: Plan, pickles: _Pickles, described: Any, entries: Any, tell: Progress) -> pathlib.Path:
+    """A complete package beside `path`, under a name of its own."""
+    folder, name = os.path.split(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    written = 0
+    told = time.monotonic()
+
+    def count(size: int) -> None:
+        nonlocal written, told
+        written += size
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            tell(f"writing: {written >> 20} MiB")
+
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.chmod(stream.fileno(), 0o666 & ~_umask())
+            writer = ZipWriter(stream, pathlib.Path(name).stem or "package")
+            _write_records(writer, plan, pickles, count)
+            writer.write(manifest.RECORD, manifest.build(plan, writer, [described], entries))
+            writer.close()
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return pathlib.Path(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_records(writer: ZipWriter, plan: Plan, pickles: _Pickles, count: Callable[[int], None]) -> None:
+    if pickles.tensors is not None:
+        pickles.tensors.write(writer, count)
+    for record, data in pickles.records.items():
+        writer.write(record, data)
+    for name in sorted(plan.own):
+        writer.write(plan.record_of(plan.own[name]), plan.own[name].source)
+    for record, file in sorted(plan.data.items()):
+        if record not in writer.digests:
+            writer.write(record, file.read_bytes())
+    for distribution, _ in plan.interned.values():
+        for record, file in distribution.files:
+            if record not in writer.digests:  # two distributions may have a file in common
+                data = file.read_bytes()
+                writer.write(record, data)
+                count(len(data))
+    writer.write(".data/extern_modules", ("\n".join(sorted(plan.externs)) + "\n").encode())
+    writer.write(".data/python_version", platform.python_version().encode())
+    writer.write(".data/version", b"6\n")
+    writer.write("byteorder", sys.byteorder.encode())
+
+
+def _summary(path: str, plan: Plan, notes: list[str], size: int, start: float) -> Summary:
+    externs = {}
+    for extern in plan.externs.values():
+        if not extern.stdlib:
+            distribution = extern.distribution
+            externs[distribution.name if distribution else extern.module] = distribution.version if distribution else None
+    interned = {distribution.name: distribution.version for distribution, _ in plan.interned.values()}
+    return Summary(path, size, time.monotonic() - start, sorted(plan.own), interned, externs, [*notes, *plan.notes])

@@ -1,0 +1,96 @@
+"""verify(): whether a package works where only the package is.
+
+A fresh process (so that nothing of this one helps: no loaded module, no working directory, no source tree) opens the package in
+fresh interpreters, whose environment lacks the distributions that the package has inside, repeats the recorded example calls, in
+all interpreters at once, and compares the results with the recorded ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import deploy
+from deploy.package import contents, shadow
+from deploy.package.problems import VerificationError
+
+
+@dataclasses.dataclass
+class Verification:
+    """examples   how many calls were repeated (in each interpreter)
+    compared      how many of them had a recorded result
+    exact         whether all results were bit-equal; otherwise `largest` is the largest difference, which the tolerance allows
+    """
+
+    examples: int
+    compared: int
+    exact: bool
+    largest: float
+    seconds: float
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    environment: deploy.Environment | None = None,
+    interpreters: int = 1,
+    extra_paths: Sequence[str] = (),
+    shown_as: str | None = None,
+) -> Verification:
+    """Raises VerificationError with all that differs or fails, deploy.Error where the file is no package.
+
+    environment   what the interpreters see, apart from the interned distributions; None: that of the running Python
+    interpreters  how many run the examples at once
+    shown_as      the package's name in errors
+    """
+    start = time.monotonic()
+    shown = shown_as or os.fspath(path)
+    manifest = contents.read_manifest(path)
+    if manifest is None:
+        raise VerificationError(shown, ["it has no manifest, so there are no examples to repeat (plain torch.package?)"])
+    environment = environment or deploy.Environment.from_running_python()
+    with tempfile.TemporaryDirectory(prefix="deploy-verify-") as scratch:
+        folder = pathlib.Path(scratch)
+        interned = [entry["distribution"] for entry in manifest["interned"]]
+        request = {
+            "package": os.path.abspath(path),
+            "interpreters": interpreters,
+            "site_packages": shadow.without([os.fspath(p) for p in environment.site_packages], interned, folder),
+            "extra_paths": [*map(os.fspath, environment.extra_paths), *extra_paths],
+            "private_libraries": list(environment.private_libraries),
+            "callables": manifest["callables"],
+            "examples": manifest["examples"],
+        }
+        reports = _run(request, folder, shown)
+    failures = [text for report in reports for text in report["failures"]]
+    if failures:
+        raise VerificationError(shown, list(dict.fromkeys(failures)))
+    largest = max((report["largest"] for report in reports), default=0.0)
+    compared = sum(1 for example in manifest["examples"] if example["outputs"])
+    return Verification(len(manifest["examples"]), compared, largest == 0, largest, time.monotonic() - start)
+
+
+def _run(request: dict[str, Any], folder: pathlib.Path, shown: str) -> list[dict[str, Any]]:
+    question, answer = folder / "request.json", folder / "reports.json"
+    question.write_text(json.dumps(request))
+    work = folder / "work"
+    work.mkdir()
+    home = pathlib.Path(deploy.__file__).parent.parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-P", "-s", "-m", "deploy.package.verification_worker", str(question), str(answer)]
+    process = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(home)}, cwd=work, capture_output=True, text=True, errors="replace"
+    )
+    if process.returncode == 0 and answer.exists():
+        return json.loads(answer.read_text())
+    ended = f"exit status {process.returncode}" if process.returncode >= 0 else signal.Signals(-process.returncode).name
+    raise VerificationError(shown, [f"its process ended ({ended}): {process.stderr[-4000:].strip() or 'it said nothing'}"])

@@ -1,0 +1,64 @@
+"""The fresh process of verify: `python -m deploy.package.verification_worker request.json reports.json`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import pathlib
+import sys
+from typing import Any
+
+import deploy
+
+CHECK = "deploy_package_check"
+
+
+def failure(example: int, error: deploy.Error) -> str:
+    text = f"example {example}: {error.message}" if example >= 0 else error.message
+    return f"{text}\n{error.traceback}" if error.traceback else text
+
+
+def main(question: str, answer: str) -> None:
+    request = json.loads(pathlib.Path(question).read_text())
+    reports: list[dict[str, Any]] = []
+    try:
+        environment = deploy.Environment(**{name: request[name] for name in ("site_packages", "extra_paths", "private_libraries")})
+        with deploy.InterpreterManager(interpreters=request["interpreters"], environment=environment) as manager:
+            manager.register_module(CHECK, pathlib.Path(__file__).with_name("guest_check.py").read_text())
+            package = manager.load_package(request["package"])
+            for described in request["callables"]:
+                package.load_pickle(described["package"], described["resource"]).preload()
+            for number, example in enumerate(request["examples"]):
+                reports += run_example(manager, package, request["callables"][example["callable"]], number, example)
+    except deploy.Error as error:
+        reports.append({"failures": [failure(-1, error)], "largest": 0.0})
+    pathlib.Path(answer).write_text(json.dumps(reports))
+
+
+def run_example(manager: Any, package: Any, described: Any, number: int, example: Any) -> list[dict[str, Any]]:
+    """One report for each interpreter; they run at once."""
+    model = package.load_pickle(described["package"], described["resource"])
+    inputs = package.load_pickle(*example["inputs"])
+    outputs = package.load_pickle(*example["outputs"]) if example["outputs"] else None
+    seed, tolerance = example.get("seed", 0), example.get("tolerance")
+
+    def run(interpreter: Any) -> dict[str, Any]:
+        try:
+            with interpreter.acquire_session() as session:
+                objects = [session.from_replicated(each) for each in (model, inputs, outputs or inputs)]
+                check = session.global_(CHECK, "check")
+                found = check(*objects, described["method"], seed, tolerance, outputs is not None).to_value()
+        except deploy.Error as error:
+            return {"failures": [failure(number, error)], "largest": 0.0}
+        largest = found["largest"]
+        failures = [f"example {number}: {text}" for text in found["differences"]]
+        if failures and largest and tolerance is None:
+            failures.append(f"the largest difference is {largest:.3g}: give a `tolerance` where that is to be expected")
+        return {"failures": failures, "largest": largest, "modules": found["modules"]}
+
+    with concurrent.futures.ThreadPoolExecutor(len(manager)) as pool:
+        return list(pool.map(run, manager.interpreters))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,224 @@
+"""Which distributions deploy.package.save puts into a package, and what it says of those that cannot be there."""
+
+import importlib
+import json
+import pathlib
+import sys
+import zipfile
+
+import pytest
+
+import deploy
+from deploy.package import PackagingError, VerificationError, save, verify
+
+
+def install(site, name, version, files, *, requires=(), record=True, direct_url=None):
+    """A distribution as pip leaves it."""
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    files = {**files, f"{info}/METADATA": metadata}
+    if direct_url:
+        files[f"{info}/direct_url.json"] = json.dumps(direct_url)
+    if record:
+        files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD", "../../../bin/tool"])
+    for path, text in files.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A site-packages folder with: pure-lib, which needs helper-lib, reads a file beside itself and asks for its own version;
+    native-lib."""
+    site = tmp_path / "site"
+    install(
+        site,
+        "pure-lib",
+        "1.2.3",
+        {
+            "pure_lib/__init__.py": (
+                "import importlib.metadata, pathlib\nimport helper_lib\n\n\nclass Model:\n    def __call__(self, x):\n"
+                "        text = (pathlib.Path(__file__).parent / 'data' / 'scale.txt').read_text()\n"
+                "        from pure_lib import hidden\n"
+                "        return helper_lib.twice(x) * int(text), importlib.metadata.version('pure-lib'), hidden.NAME\n"
+            ),
+            "pure_lib/hidden.py": "import importlib\nNAME = importlib.import_module('pure_lib.' + 'more').__name__\n",
+            "pure_lib/more.py": "try:\n    import native_lib\nexcept ImportError:\n    pass\n",
+            "pure_lib/data/scale.txt": "3",
+            "pure_lib/__pycache__/x.pyc": "",
+        },
+        requires=["helper-lib >= 1 ; python_version > '3'", "native-lib ; extra == 'fast'", "absent-lib"],
+    )
+    install(site, "helper-lib", "2.0", {"helper_lib.py": "def twice(x):\n    return 2 * x\n"})
+    install(
+        site,
+        "native-lib",
+        "3.0",
+        {"native_lib/__init__.py": "class Thing:\n    pass\n", "native_lib/_fast.cpython-311.so": "", "native_lib/b.so.3": ""},
+    )
+    monkeypatch.syspath_prepend(str(site))
+    importlib.invalidate_caches()
+    yield site
+    for name in [
+        n for n in sys.modules if n.partition(".")[0] in ("pure_lib", "helper_lib", "native_lib", "bare_lib", "edited", "spaced")
+    ]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def environment(site):
+    return deploy.Environment(site_packages=[str(site)])
+
+
+def manifest_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("p/.data/deploy/manifest.json"))
+
+
+def records_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2] for name in archive.namelist()}
+
+
+def pure_model():
+    return importlib.import_module("pure_lib").Model()
+
+
+def test_distributions_are_extern_by_default(site, environment, tmp_path):
+    summary = save(tmp_path / "p.pt", pure_model(), example_args=(2,), environment=environment)
+    assert summary.verified and summary.interned == {}
+    assert summary.externs == {"pure-lib": "1.2.3"}
+    assert manifest_of(tmp_path / "p.pt")["externs"] == [{"module": "pure_lib", "distribution": "pure-lib", "version": "1.2.3"}]
+
+
+def test_an_interned_distribution_travels_whole_without_scripts_and_byte_code(site, environment, tmp_path):
+    summary = save(tmp_path / "p.pt", pure_model(), example_args=(2,), intern=["pure-lib"], verify=False)
+    assert {name for name in records_of(tmp_path / "p.pt") if name.startswith("pure_lib")} == {
+        "pure_lib/__init__.py",
+        "pure_lib/hidden.py",
+        "pure_lib/more.py",
+        "pure_lib/data/scale.txt",
+        "pure_lib-1.2.3.dist-info/METADATA",
+        "pure_lib-1.2.3.dist-info/RECORD",
+    }
+    assert summary.interned == {"pure-lib": "1.2.3"}
+    # What its metadata requires and its code imports; not what only an extra does, nor what is not installed.
+    assert summary.externs == {"helper-lib": "2.0"}
+    assert manifest_of(tmp_path / "p.pt")["interned"] == [
+        {"distribution": "pure-lib", "version": "1.2.3", "modules": ["pure_lib"], "reason": "intern pattern 'pure-lib'"}
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["pure_lib", "pure_lib.**", "Pure.Lib", "pure*"])
+def test_a_distribution_is_named_by_itself_or_by_its_modules(site, tmp_path, pattern):
+    assert save(tmp_path / "p.pt", pure_model(), intern=[pattern], verify=False).interned == {"pure-lib": "1.2.3"}
+
+
+def test_a_star_interns_what_can_be_and_extern_wins_where_it_names(site, tmp_path):
+    thing = importlib.import_module("native_lib").Thing()
+    summary = save(tmp_path / "p.pt", [pure_model(), thing], intern=["**"], verify=False)
+    assert summary.interned == {"pure-lib": "1.2.3", "helper-lib": "2.0"}
+    assert summary.externs == {"native-lib": "3.0"}
+    summary = save(tmp_path / "p.pt", pure_model(), intern=["*"], extern=["helper_lib"], verify=False)
+    assert summary.interned == {"pure-lib": "1.2.3"}
+    assert summary.externs == {"helper-lib": "2.0"}
+
+
+def test_all_problems_come_at_once_with_what_would_work(site, tmp_path):
+    importlib.import_module("native_lib")
+    with pytest.raises(PackagingError) as caught:
+        save(tmp_path / "p.pt", {"a": pure_model(), "act": lambda x: x}, intern=["native-lib", "pure_libb"], verify=False)
+    problems = {problem.where: problem for problem in caught.value.problems}
+    assert set(problems) == {"model['act']", "native-lib", "intern='pure_libb'"}
+    assert "native_lib/_fast.cpython-311.so" in problems["native-lib"].why
+    assert "take 'native-lib' out of `intern`" in problems["native-lib"].choice
+    assert "pure-lib" in problems["intern='pure_libb'"].why
+
+
+def test_one_pattern_is_no_list_of_patterns(tmp_path):
+    with pytest.raises(TypeError, match=r"intern=\['pure_lib'\]"):
+        save(tmp_path / "p.pt", 1, intern="pure_lib")
+
+
+def test_an_installation_without_a_record_travels_by_its_folder(site, tmp_path):
+    files = {"bare_lib/__init__.py": "class Model:\n    pass\n", "bare_lib/data.json": "{}", "bare_lib/sub/__init__.py": ""}
+    install(site, "bare-lib", "0.1", files, record=False)
+    model = importlib.import_module("bare_lib").Model()
+    summary = save(tmp_path / "p.pt", model, intern=["bare-lib"], verify=False)
+    assert summary.interned == {"bare-lib": "0.1"}
+    assert {
+        "bare_lib/__init__.py",
+        "bare_lib/data.json",
+        "bare_lib/sub/__init__.py",
+        "bare_lib-0.1.dist-info/METADATA",
+    } <= records_of(tmp_path / "p.pt")
+
+
+def test_an_editable_installation_is_own_code_and_travels_whole(site, tmp_path, monkeypatch):
+    source = tmp_path / "checkout" / "src"
+    (source / "edited").mkdir(parents=True)
+    (source / "edited" / "__init__.py").write_text("class Model:\n    def __call__(self):\n        return 'edited'\n")
+    (source / "edited" / "other.py").write_text("")
+    url = {"url": (tmp_path / "checkout").as_uri(), "dir_info": {"editable": True}}
+    install(site, "edited", "0.2", {"__editable__.edited-0.2.pth": str(source)}, direct_url=url)
+    monkeypatch.syspath_prepend(str(source))
+    model = importlib.import_module("edited").Model()
+    bare = deploy.Environment.bare()
+    summary = save(tmp_path / "p.pt", model, example_args=(), environment=bare)
+    assert summary.interned == {"edited": "0.2"} and summary.verified
+    assert {"edited/__init__.py", "edited/other.py", "edited-0.2.dist-info/METADATA"} <= records_of(tmp_path / "p.pt")
+    assert not any(name.endswith((".pth", "direct_url.json")) for name in records_of(tmp_path / "p.pt"))
+    assert save(tmp_path / "p.pt", model, extern=["edited"], verify=False).externs == {"edited": "0.2"}
+
+
+def test_distributions_that_share_a_namespace_package_are_kept_apart(site, tmp_path):
+    install(site, "spaced-one", "1.0", {"spaced/one.py": "class Model:\n    pass\n"})
+    install(site, "spaced-two", "2.0", {"spaced/two.py": "class Model:\n    pass\n"})
+    models = [importlib.import_module(f"spaced.{name}").Model() for name in ("one", "two")]
+    summary = save(tmp_path / "p.pt", models, intern=["spaced-one"], verify=False)
+    assert summary.interned == {"spaced-one": "1.0"}
+    assert summary.externs == {"spaced-two": "2.0"}
+    assert [entry["module"] for entry in manifest_of(tmp_path / "p.pt")["externs"]] == ["spaced.two"]
+    assert "spaced/two.py" not in records_of(tmp_path / "p.pt")
+
+
+# Verification.
+
+
+def test_verification_hides_the_interned_distribution_and_nothing_else(site, environment, tmp_path):
+    from deploy.package import shadow
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (folder,) = shadow.without([str(site)], ["pure_lib"], scratch)
+    left = {path.name for path in pathlib.Path(folder).iterdir()}
+    assert left == {"helper_lib.py", "helper_lib-2.0.dist-info", "native_lib", "native_lib-3.0.dist-info"}
+    assert shadow.without([str(site)], ["other"], scratch) == [str(site)]
+
+
+def test_verification_finds_a_result_that_differs(site, environment, tmp_path):
+    save(tmp_path / "p.pt", pure_model(), example_args=(2,), environment=environment)
+    assert verify(tmp_path / "p.pt", environment=environment, interpreters=2).exact
+    (site / "helper_lib.py").write_text("def twice(x):\n    return 2.5 * x\n")
+    with pytest.raises(VerificationError) as caught:
+        verify(tmp_path / "p.pt", environment=environment)
+    assert "result[0] is a float, recorded was a int" in str(caught.value)
+
+
+def test_verification_names_what_the_environment_lacks(site, environment, tmp_path):
+    save(tmp_path / "p.pt", pure_model(), example_args=(2,), environment=environment)
+    with pytest.raises(VerificationError, match="pure_lib"):
+        verify(tmp_path / "p.pt", environment=deploy.Environment.bare())
+    with pytest.raises(VerificationError, match="pure_lib"):
+        save(tmp_path / "q.pt", pure_model(), example_args=(2,), environment=deploy.Environment.bare())
+    assert not (tmp_path / "q.pt").exists()
+
+
+def test_a_tolerance_is_for_numbers_only_and_is_told(site, environment, tmp_path):
+    (site / "helper_lib.py").write_text("import time\n\n\ndef twice(x):\n    return 2 * x + (time.time() % 1) * 1e-9\n")
+    with pytest.raises(VerificationError, match="give a `tolerance`"):
+        save(tmp_path / "p.pt", pure_model(), example_args=(2.0,), environment=environment)
+    save(tmp_path / "p.pt", pure_model(), example_args=(2.0,), environment=environment, tolerance=1e-6)
+    found = verify(tmp_path / "p.pt", environment=environment)
+    assert not found.exact and 0 < found.largest < 1e-7
