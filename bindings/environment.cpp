@@ -40,6 +40,10 @@ Environment to_environment(nb::handle environment) {
   result.private_libraries = nb::cast<std::vector<std::string>>(source.attr("private_libraries"));
   result.preload = nb::cast<std::vector<std::string>>(source.attr("preload"));
   result.on_output = to_output_callback(source.attr("on_output"));
+  result.cache_dir = source.attr("cache_dir").is_none() ? std::string() : to_path(source.attr("cache_dir"));
+  if (nb::object allowed = source.attr("allowed_externs"); !allowed.is_none()) {
+    result.allowed_externs = nb::cast<std::vector<std::string>>(allowed);
+  }
   return result;
 }
 

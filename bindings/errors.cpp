@@ -59,7 +59,9 @@ void export_errors(nb::module_& m) {
       .value("LOADER", ErrorCode::kLoader, "A shared library that could not be loaded.")
       .value("SYSTEM", ErrorCode::kSystem, "The operating system refused: no memory, no descriptor, no thread.")
       .value("CANCELLED", ErrorCode::kCancelled, "A call that was interrupted.")
-      .value("DEADLINE_EXCEEDED", ErrorCode::kDeadlineExceeded, "A call that waited or ran until its deadline.");
+      .value("DEADLINE_EXCEEDED", ErrorCode::kDeadlineExceeded, "A call that waited or ran until its deadline.")
+      .value("UNTRUSTED", ErrorCode::kUntrusted,
+             "A package that is not what the caller trusts: digest, signature, modules that it must not import.");
   nb::register_exception_translator(translate);
 }
 

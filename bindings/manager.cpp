@@ -1,11 +1,14 @@
 #include "deploy/manager.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include "bindings/environment.h"
 #include "bindings/exports.h"
+#include "bindings/files.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 
@@ -19,6 +22,17 @@ constexpr const char* kManagerDoc =
     "there are cores. Without an environment they see the packages of the running Python. Thread-safe. Usable as a context "
     "manager, which\n"
     "closes it.";
+
+constexpr const char* kLoadPackageDoc =
+    "Opens and checks the file; one that is open already, unchanged and with equal options, is the same package. Raises Error: "
+    "NOT_FOUND,\n"
+    "INVALID_PACKAGE, UNTRUSTED, MISSING_EXTERN with all the modules that are missing or too old.\n"
+    "sha256         the SHA-256 that the whole file has to have, in hexadecimal digits; empty: any\n"
+    "trusted_keys   public keys (PEM files, or PEM texts), one of which must have signed the file; none: none has to\n"
+    "in_memory      copies the whole file into memory, once for all interpreters: whatever becomes of the file, the package stays "
+    "as it "
+    "is\n"
+    "check_weights  whether the weights' checksums are compared; None: those of up to 64 MB. All other records' always are";
 
 std::shared_ptr<ManagerHandle> create(Py_ssize_t interpreters, nb::handle environment) {
   if (interpreters < 1) {
@@ -46,13 +60,18 @@ void export_manager(nb::module_& m) {
       .def(nb::new_(&create), nb::arg("interpreters") = 1, nb::arg("environment") = nb::none())
       .def(
           "load_package",
-          [](const Handle& self, nb::object path) {
-            std::string text = to_path(path);
-            return PackageHandle{self, without_gil([&] { return (*self)->load_package(text); })};
+          [](const Handle& self, nb::object path, std::string sha256, nb::object trusted_keys, bool in_memory,
+             std::optional<bool> check_weights) {
+            const std::string text = to_path(path);
+            const LoadOptions options{std::move(sha256), to_keys(trusted_keys), in_memory, check_weights};
+            return PackageHandle{self, without_gil([&] { return (*self)->load_package(text, options); })};
           },
-          nb::arg("path"), nb::sig("def load_package(self, path: str | os.PathLike[str]) -> Package"),
-          "Opens and checks the file. Raises Error: NOT_FOUND, INVALID_PACKAGE, MISSING_EXTERN with all the modules that are "
-          "missing.")
+          nb::arg("path"), nb::kw_only(), nb::arg("sha256") = "", nb::arg("trusted_keys") = nb::make_tuple(),
+          nb::arg("in_memory") = false, nb::arg("check_weights") = nb::none(),
+          nb::sig("def load_package(self, path: str | os.PathLike[str], *, sha256: str = '', trusted_keys: "
+                  "collections.abc.Iterable[str | "
+                  "os.PathLike[str]] = (), in_memory: bool = False, check_weights: bool | None = None) -> Package"),
+          kLoadPackageDoc)
       .def(
           "acquire_session",
           [](const Handle& self) {

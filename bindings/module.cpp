@@ -14,4 +14,5 @@ NB_MODULE(_deploy, m) {
   export_session(m);
   export_package(m);
   export_manager(m);
+  export_files(m);
 }

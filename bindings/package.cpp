@@ -1,11 +1,13 @@
 #include "deploy/package.h"
 
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings/exports.h"
+#include "bindings/files.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "bindings/timeout.h"
@@ -33,9 +35,12 @@ constexpr const char* kCallDoc =
     "manager closes.";
 
 constexpr const char* kPackageDoc =
-    "A container file in torch.package's format, opened by InterpreterManager.load_package(). Thread-safe. The file is mapped: it "
-    "must not be rewritten in place\n"
-    "while the package or anything loaded from it is alive.";
+    "A container file in torch.package's format, opened by InterpreterManager.load_package(). Thread-safe. Weights are mapped "
+    "from the file: it may be\n"
+    "removed or replaced by a rename, but must not be rewritten in place or cut off while anything of it is alive, unless it was "
+    "loaded "
+    "with in_memory.\n"
+    "When the last handle on it and on what was loaded from it is gone, its objects and modules leave every interpreter.";
 
 nb::object call(const ReplicaHandle& self, nb::args args, nb::kwargs kwargs) {
   Args values = to_args(args);
@@ -47,6 +52,14 @@ nb::object call_method(const ReplicaHandle& self, std::string_view name, nb::arg
   Args values = to_args(args);
   Kwargs keywords = to_kwargs(kwargs);
   return to_python(without_gil([&] { return self.object.call_method(name, std::move(values), std::move(keywords)); }));
+}
+
+nb::list interpreters(const PackageHandle& self) {
+  nb::list result;
+  for (const Interpreter& each : self.package.interpreters()) {
+    result.append(std::make_shared<InterpreterHandle>(self.manager, each));
+  }
+  return result;
 }
 
 void export_replica(nb::module_& m) {
@@ -105,6 +118,13 @@ void export_package(nb::module_& m) {
       .def(
           "records", [](const PackageHandle& self) { return self.package.records(); },
           "The names of all records, in file order, without the archive's own root folder.")
+      .def_prop_ro(
+          "manifest", [](const PackageHandle& self) { return to_dict(self.package.manifest()); },
+          nb::sig("def manifest(self) -> dict[str, typing.Any] | None"),
+          "What the package says of itself, as docs/format.md has it; None: it was written by plain torch.package.")
+      .def_prop_ro("interpreters", &interpreters, nb::sig("def interpreters(self) -> list[Interpreter]"),
+                   "Those that it runs on: the manager's; or its own, where its modules conflict with another package's or the "
+                   "environment's.")
       .def_prop_ro("path",
                    [](const PackageHandle& self) {
                      return nb::steal(PyUnicode_DecodeFSDefaultAndSize(self.package.path().data(),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,19 @@ struct DEPLOY_API Environment {
   // Gets what Python code writes to sys.stdout and sys.stderr, line by line (deploy/output.h); empty: the process's own streams get
   // it. Kept until the last interpreter that was made with it is gone.
   OutputCallback on_output = {};
+
+  // Where the code of packages is unpacked (see LoadOptions). Empty: $XDG_CACHE_HOME/deploy, or ~/.cache/deploy. Made where it does
+  // not exist; it has to belong to this user, and nobody else may be able to write in it (kEnvironment). May be shared by any
+  // number of processes, and removed while none runs.
+  std::string cache_dir = {};
+
+  // Which modules a package may take from this environment; nullopt: all. Patterns (* and ?) of dotted names, each standing for
+  // the modules below it too: "torch", "scipy.special". The standard library is allowed, apart from what "!" in front of a pattern
+  // takes out: {"numpy", "!subprocess", "!ctypes"}. A guard rail against surprises, not a sandbox: load_package checks what the
+  // package declares, and each import statement, __import__ and pickled reference of the package's own code is checked when
+  // it runs (ImportError, naming module and package). What allowed modules import themselves is not, and code that wants to get
+  // around it can.
+  std::optional<std::vector<std::string>> allowed_externs = {};
 
   // The packages of a virtual environment: <path>/lib/python<X.Y>/site-packages of this library's Python version.
   // Throws kEnvironment, with what was found, where there is none.

@@ -24,6 +24,7 @@ enum class ErrorCode : int {
   kSystem = 12,            // the operating system refused: no memory, no descriptor, no thread
   kCancelled = 13,         // a call that was interrupted; where it was is in python_type() and traceback()
   kDeadlineExceeded = 14,  // a call that waited or ran until its deadline; where it ran, if it did, as above
+  kUntrusted = 15,         // a package that is not what the caller trusts: digest, signature, modules that it must not import
 };
 
 // "invalid_argument", "python", ...: the enumerator in snake_case.

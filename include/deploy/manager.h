@@ -29,9 +29,9 @@ class DEPLOY_API InterpreterManager {
   InterpreterManager& operator=(InterpreterManager&&) noexcept;
   ~InterpreterManager();  // close()
 
-  // Opens and checks the file; one that is open already, and unchanged, is the same package. Throws kNotFound, kInvalidPackage,
-  // kMissingExtern (all missing modules at once).
-  Package load_package(const std::string& path);
+  // Opens and checks the file; one that is open already, unchanged and with equal options, is the same package. Throws kNotFound,
+  // kInvalidPackage, kUntrusted, kMissingExtern (all modules at once that are missing or too old).
+  Package load_package(const std::string& path, const LoadOptions& options = {});
 
   // A session on a free interpreter; when none is free, waits in order of arrival. A thread that holds a session of
   // this manager while no interpreter is free gets a nested session on the one it holds.

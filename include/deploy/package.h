@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "deploy/interpreter.h"
+#include "deploy/manifest.h"
 
 namespace deploy {
 
@@ -56,8 +57,39 @@ class DEPLOY_API ReplicatedObject {
   std::optional<std::chrono::nanoseconds> timeout_;
 };
 
+// What InterpreterManager::load_package asks of a file.
+struct LoadOptions {
+  // The SHA-256 that the whole file has to have, 64 hexadecimal digits; empty: any. kUntrusted.
+  std::string sha256 = {};
+
+  // Public keys (PEM files, or PEM texts), one of which must have signed the file (deploy/signature.h); empty: none has to.
+  // kUntrusted. Both checks are over the whole file and done before anything of it is used. All that can run, code and pickles,
+  // then comes out of a copy of the very bytes that were checked; weights are still mapped, unless `in_memory` says otherwise.
+  std::vector<std::string> trusted_keys = {};
+
+  // Copies the whole file into memory, once for all interpreters. Whatever becomes of the file, the package stays as it is.
+  bool in_memory = false;
+
+  // Whether the weights' checksums are compared, which takes a second for some gigabytes; all other records' always are. By default
+  // those of up to 64 MB are. kInvalidPackage.
+  std::optional<bool> check_weights = {};
+};
+
 // A container file in torch.package's format, opened by a manager. Copies refer to the same package. Thread-safe.
-// The file is mapped: it must not be rewritten in place while the package or anything loaded from it is alive.
+//
+// Names. The code of a package with a manifest (deploy.package writes them) is imported under its own names, from real files, and
+// comes before modules of these names in the environment. Where another open package has different code of such a name, or takes
+// the name from the environment, or an interpreter has it imported from there already, the package gets a set of interpreters of
+// its own, as many as the manager has, for as long as it or an object of it is open: interpreters() are those. Equal code is
+// shared. A plain torch.package file stays in the manager's interpreters; its modules get other names there
+// ("<torch_package_N>.name") where theirs are taken.
+//
+// The file. It is opened once; to remove it, or rename another over it, changes nothing. Weights are mapped from it: rewritten
+// in place, they change or not, page by page; cut off, the next load fails with kInvalidPackage, and touching a page that is gone
+// ends the process with SIGBUS, as with every mapped file. in_memory is immune to both.
+//
+// The end. When the last handle on a package and on what was loaded from it is gone, its objects, modules and mappings leave every
+// interpreter, idle ones a moment later; what other code holds of them stays.
 class DEPLOY_API Package {
  public:
   // Unpickles record `<package>/<resource>` on one interpreter now and on the others at their first use. Throws kNotFound (with the
@@ -67,6 +99,12 @@ class DEPLOY_API Package {
   // A UTF-8 text or the bytes of a record. Throws kNotFound.
   std::string load_text(std::string_view package, std::string_view resource) const;
   std::string load_binary(std::string_view package, std::string_view resource) const;
+
+  // What the package says of itself; nullopt: it was written by plain torch.package.
+  const std::optional<Manifest>& manifest() const noexcept;
+
+  // Those that it runs on: the manager's, or its own (see above). Throws kClosed.
+  const std::vector<Interpreter>& interpreters() const;
 
   // Every record, in file order, without the archive's own root folder.
   std::vector<std::string> records() const;

@@ -34,6 +34,8 @@ std::string_view to_string(ErrorCode code) noexcept {
       return "cancelled";
     case ErrorCode::kDeadlineExceeded:
       return "deadline_exceeded";
+    case ErrorCode::kUntrusted:
+      return "untrusted";
   }
   return "unknown";
 }

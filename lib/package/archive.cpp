@@ -45,6 +45,7 @@ constexpr std::uint32_t kEnd64Signature = 0x06064b50, kLocator64Signature = 0x07
 constexpr std::size_t kLocalSize = 30, kEntrySize = 46, kEndSize = 22, kEnd64Size = 56, kLocator64Size = 20;
 constexpr std::uint32_t kSeeZip64 = 0xffffffff;
 constexpr std::uint16_t kZip64Extra = 0x0001, kEncrypted = 0x0001, kStored = 0, kDeflated = 8;
+constexpr std::uint64_t kMostDeflated = 1032;  // bytes that one byte can inflate to
 
 // Whether [offset, offset + size) lies inside `limit` bytes; safe against overflow.
 bool inside(std::uint64_t offset, std::uint64_t size, std::uint64_t limit) { return offset <= limit && size <= limit - offset; }
@@ -119,15 +120,19 @@ class Parser {
     return entries;
   }
 
+  // Where the comment begins, once entries() has succeeded.
+  std::uint64_t comment_offset() const { return comment_offset_; }
+
   Failure damaged(const std::string& problem) const { return {ErrorCode::kInvalidPackage, "'" + path_ + "' " + problem}; }
 
  private:
-  Result<Directory> find_directory() const {
+  Result<Directory> find_directory() {
     const std::size_t size = file_.size();
     const std::size_t last = size >= kEndSize ? size - kEndSize : 0, first = last > 0xffff ? last - 0xffff : 0;
     for (std::size_t at = last + 1; size >= kEndSize && at-- > first;) {
       if (read<std::uint32_t>(file_, at) != kEndSignature) continue;
       if (at + kEndSize + read<std::uint16_t>(file_, at + 20) != size) continue;  // the comment has to end with the file
+      comment_offset_ = at + kEndSize;
       return read_end(at);
     }
     const bool zip = size >= 4 && read<std::uint32_t>(file_, 0) == kLocalSignature;
@@ -187,9 +192,15 @@ class Parser {
     entry.record.deflated = method == kDeflated;
     entry.record.stored_size = read<std::uint32_t>(file_, at + 20);
     entry.record.size = read<std::uint32_t>(file_, at + 24);
+    entry.record.checksum = read<std::uint32_t>(file_, at + 16);
     entry.header = read<std::uint32_t>(file_, at + 42);
     if (!read_zip64(file_.subspan(at + kEntrySize + name_size, extra_size), entry)) {
       return damaged("has a record " + quoted(name) + " without its zip64 sizes");
+    }
+    if (is_link(at)) return damaged("has a symbolic link " + quoted(name) + "; expected files only");
+    if (entry.record.deflated && entry.record.size / kMostDeflated > entry.record.stored_size) {
+      return damaged("has a deflated record " + quoted(name) + " of " + std::to_string(entry.record.stored_size) +
+                     " bytes that says it is " + std::to_string(entry.record.size) + " bytes");
     }
     if (!entry.record.deflated && entry.record.size != entry.record.stored_size) {
       return damaged("has a stored record " + quoted(name) + " of two sizes: " + std::to_string(entry.record.size) + " and " +
@@ -197,6 +208,12 @@ class Parser {
     }
     if (Result<void> local = read_local(entry); !local) return std::move(local.failure());
     return next;
+  }
+
+  // Written on a Unix machine, which keeps the file's mode in the upper half of the attributes, and a link by that.
+  bool is_link(std::uint64_t at) const {
+    constexpr std::uint32_t kUnix = 3, kTypeMask = 0170000, kLink = 0120000;
+    return read<std::uint16_t>(file_, at + 4) >> 8 == kUnix && (read<std::uint32_t>(file_, at + 38) >> 16 & kTypeMask) == kLink;
   }
 
   // Replaces the numbers of `entry` that the directory left to its zip64 field, in the field's order. False: the field is missing
@@ -259,6 +276,7 @@ class Parser {
   Bytes file_;
   const std::string& path_;
   Directory directory_;
+  std::uint64_t comment_offset_ = 0;
 };
 
 }  // namespace
@@ -269,6 +287,8 @@ Result<Archive> Archive::parse(std::span<const std::byte> file, const std::strin
   if (!entries) return std::move(entries.failure());
 
   Archive archive;
+  archive.comment_offset_ = parser.comment_offset();
+  archive.comment_ = text(file, parser.comment_offset(), file.size() - parser.comment_offset());
   std::string found;
   bool one_root = !entries->empty();
   for (const Entry& entry : *entries) {

@@ -20,6 +20,13 @@ struct Record {
   std::uint64_t stored_size = 0;
   std::uint64_t size = 0;  // stored_size, unless it is deflated
   bool deflated = false;
+  std::uint32_t checksum = 0;  // CRC-32 of its data
+
+  // Weights that interpreters map: they are used where they lie in the file (PyTorch aligns records to this).
+  static constexpr std::uint64_t kAlignment = 64;
+  bool is_mapped() const {
+    return !deflated && offset % kAlignment == 0 && name.starts_with(".data/") && name.ends_with(".storage");
+  }
 };
 
 // Whether `text` is well-formed UTF-8.
@@ -27,7 +34,7 @@ bool is_utf8(std::string_view text);
 
 // The records of a package: a zip file whose entries all lie in one root folder. Reads the directory and the headers only, never
 // the data. Nothing in the file is trusted: whatever the bytes, parse() gives records that lie inside the file and do not overlap,
-// or a kInvalidPackage that says what was found. CRCs are not checked: PyTorch can be told not to write them.
+// or a kInvalidPackage that says what was found.
 class Archive {
  public:
   // `path` is for messages only.
@@ -40,6 +47,10 @@ class Archive {
   // The root folder's name.
   const std::string& root() const { return root_; }
 
+  // The comment at the file's end, and where it begins.
+  const std::string& comment() const { return comment_; }
+  std::uint64_t comment_offset() const { return comment_offset_; }
+
   // "a.py, b.py and 12 more": for messages about a record that is not there.
   std::string describe_records() const;
 
@@ -49,7 +60,8 @@ class Archive {
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
 
-  std::string root_;
+  std::string root_, comment_;
+  std::uint64_t comment_offset_ = 0;
   std::vector<Record> records_;
   std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
 };

@@ -21,8 +21,8 @@ InterpreterManager::~InterpreterManager() {
   if (core_) (void)core_->close();
 }
 
-Package InterpreterManager::load_package(const std::string& path) {
-  return Package(detail::PackageCore::open(core_, path).value());
+Package InterpreterManager::load_package(const std::string& path, const LoadOptions& options) {
+  return Package(detail::PackageCore::open(core_, path, options).value());
 }
 
 InterpreterSession InterpreterManager::acquire_session() {

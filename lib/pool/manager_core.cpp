@@ -1,5 +1,6 @@
 #include "lib/pool/manager_core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
@@ -7,6 +8,18 @@
 #include "lib/pool/package_core.h"
 
 namespace deploy::detail {
+
+namespace {
+
+std::vector<std::shared_ptr<ManagerCore>> live(const std::vector<std::weak_ptr<ManagerCore>>& annexes) {
+  std::vector<std::shared_ptr<ManagerCore>> out;
+  for (const std::weak_ptr<ManagerCore>& each : annexes) {
+    if (std::shared_ptr<ManagerCore> annex = each.lock()) out.push_back(std::move(annex));
+  }
+  return out;
+}
+
+}  // namespace
 
 ManagerCore::ManagerCore(ManagerOptions& options)
     : environment_(std::move(options.environment)), gate_(std::make_shared<Gate>(options.interpreters)) {}
@@ -46,12 +59,28 @@ Result<SessionCore> ManagerCore::enter(std::size_t seat) {
   return SessionCore::open_seated(interpreters_[seat].core());
 }
 
+std::optional<Result<SessionCore>> ManagerCore::enter_if_free(std::size_t seat) {
+  const std::optional<std::size_t> held = gate_->held();
+  if (!held || *held == seat) return enter(seat);
+  if (!gate_->try_acquire(seat)) return std::nullopt;
+  return SessionCore::open_seated(interpreters_[seat].core());  // close() waits for the seat that is held
+}
+
 Result<const std::vector<Interpreter>*> ManagerCore::interpreters() const {
   if (closed_) return Failure{ErrorCode::kClosed, "the manager is closed: it has no interpreters"};
   return &interpreters_;
 }
 
 Result<void> ManagerCore::register_module(std::string_view name, std::string_view source) {
+  std::vector<std::shared_ptr<ManagerCore>> annexes;
+  {
+    const std::scoped_lock lock(annexes_mutex_);
+    registered_modules_.emplace_back(name, source);
+    annexes = live(annexes_);
+  }
+  for (const std::shared_ptr<ManagerCore>& annex : annexes) {
+    if (Result<void> registered = annex->register_module(name, source); !registered) return registered;
+  }
   for (std::size_t seat = 0; seat < size(); ++seat) {
     Result<SessionCore> session = enter(seat);
     if (!session) return std::move(session.failure());
@@ -61,13 +90,16 @@ Result<void> ManagerCore::register_module(std::string_view name, std::string_vie
 }
 
 Result<void> ManagerCore::close() {
-  if (gate_->held()) {
+  if (held()) {
     return Failure{ErrorCode::kInvalidArgument,
                    "the manager cannot be closed by a thread that holds one of its sessions; close the session first"};
   }
   gate_->close();
   const std::scoped_lock lock(close_mutex_);
   closed_ = true;
+  for (const std::shared_ptr<ManagerCore>& annex : annexes()) {
+    if (Result<void> closed = annex->close(); !closed) return closed;
+  }
   // Whoever drops an interpreter's last handle finalises it and waits for that: all at once.
   Result<void> dropped = in_parallel(interpreters_.size(), [&](std::size_t seat) -> Result<void> {
     const Interpreter last = std::exchange(interpreters_[seat], Interpreter(nullptr));
@@ -75,6 +107,37 @@ Result<void> ManagerCore::close() {
   });
   interpreters_.clear();
   return dropped;
+}
+
+Result<std::shared_ptr<ManagerCore>> ManagerCore::add_annex(const std::vector<std::string>& tops) {
+  ManagerOptions options{size(), environment_};
+  std::erase_if(options.environment.preload,
+                [&](const std::string& name) { return std::ranges::find(tops, name.substr(0, name.find('.'))) != tops.end(); });
+  Result<std::shared_ptr<ManagerCore>> annex = create(std::move(options));
+  if (!annex) return annex;
+  // Nobody else has it yet, so its interpreters are free.
+  std::unique_lock lock(annexes_mutex_);
+  for (std::size_t done = 0; done < registered_modules_.size(); ++done) {
+    const auto [name, source] = registered_modules_[done];
+    lock.unlock();
+    if (Result<void> registered = (*annex)->register_module(name, source); !registered) return registered.failure();
+    lock.lock();
+  }
+  std::erase_if(annexes_, [](const auto& each) { return each.expired(); });
+  annexes_.push_back(*annex);
+  lock.unlock();
+  if (closed_) (void)(*annex)->close();
+  return annex;
+}
+
+std::vector<std::shared_ptr<ManagerCore>> ManagerCore::annexes() const {
+  const std::scoped_lock lock(annexes_mutex_);
+  return live(annexes_);
+}
+
+bool ManagerCore::held() const {
+  const std::vector<std::shared_ptr<ManagerCore>> sets = annexes();
+  return gate_->held() || std::ranges::any_of(sets, [](const auto& annex) { return annex->held(); });
 }
 
 void ManagerCore::add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package) {
@@ -90,9 +153,13 @@ std::shared_ptr<PackageCore> ManagerCore::find_package(std::uint64_t id) const {
 }
 
 std::shared_ptr<PackageCore> ManagerCore::find_package(const PackageFile& file) const {
-  const std::scoped_lock lock(packages_mutex_);
+  std::unique_lock lock(packages_mutex_);
   for (const auto& [id, weak] : packages_) {
     if (std::shared_ptr<PackageCore> package = weak.lock(); package && package->file().is_same(file)) return package;
+  }
+  lock.unlock();
+  for (const std::shared_ptr<ManagerCore>& annex : annexes()) {
+    if (std::shared_ptr<PackageCore> package = annex->find_package(file)) return package;
   }
   return nullptr;
 }

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "deploy/interpreter.h"
@@ -39,6 +41,8 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   // session's too.
   Result<SessionCore> enter_any(Deadline deadline = kNoDeadline);
   Result<SessionCore> enter(std::size_t seat);
+  // The same for a thread that may hold other seats, and so must not wait: nullopt where somebody else holds this one.
+  std::optional<Result<SessionCore>> enter_if_free(std::size_t seat);
 
   // kClosed after close().
   Result<const std::vector<Interpreter>*> interpreters() const;
@@ -48,10 +52,20 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   // See InterpreterManager::close().
   Result<void> close();
 
+  // Another set of as many interpreters, with this manager's environment and registered modules, for a package that conflicts with
+  // what is in this one: it lives as long as packages and objects hold it, and close() closes it too. What the environment preloads
+  // is left out where it belongs to one of `tops`.
+  Result<std::shared_ptr<ManagerCore>> add_annex(const std::vector<std::string>& tops);
+  std::vector<std::shared_ptr<ManagerCore>> annexes() const;
+
+  // Whether this thread holds a session of this manager or one of its annexes.
+  bool held() const;
+
   // Packages by number, for objects that are replicated: their pickles name the package a class came from.
   std::uint64_t next_package_id() { return next_package_id_++; }
   void add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package);
   std::shared_ptr<PackageCore> find_package(std::uint64_t id) const;
+  // In the annexes too.
   std::shared_ptr<PackageCore> find_package(const PackageFile& file) const;
 
  private:
@@ -65,6 +79,10 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   std::mutex close_mutex_;
 
   std::atomic<std::uint64_t> next_package_id_ = 0;
+  mutable std::mutex annexes_mutex_;
+  std::vector<std::weak_ptr<ManagerCore>> annexes_;                      // guarded by annexes_mutex_
+  std::vector<std::pair<std::string, std::string>> registered_modules_;  // guarded by annexes_mutex_
+
   mutable std::mutex packages_mutex_;
   std::unordered_map<std::uint64_t, std::weak_ptr<PackageCore>> packages_;  // guarded by packages_mutex_
 };

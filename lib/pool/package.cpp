@@ -38,6 +38,10 @@ std::vector<std::string> Package::records() const {
   return names;
 }
 
+const std::optional<Manifest>& Package::manifest() const noexcept { return core_->manifest(); }
+
+const std::vector<Interpreter>& Package::interpreters() const { return *core_->manager()->interpreters().value(); }
+
 const std::string& Package::path() const noexcept { return core_->file().path(); }
 
 }  // namespace deploy

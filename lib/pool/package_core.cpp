@@ -1,23 +1,30 @@
 #include "lib/pool/package_core.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
+
+#include "lib/pool/package_requirements.h"
 
 namespace deploy::detail {
 
 namespace {
-
-std::string join(const std::vector<std::string>& parts) {
-  std::string out;
-  for (const std::string& part : parts) out.append(out.empty() ? "" : ", ").append(part);
-  return out;
-}
 
 Value record_table(const Archive& archive) {
   std::vector<Value> table;
   table.reserve(archive.records().size());
   for (const Record& record : archive.records()) {
     table.push_back(Value::tuple({record.name, record.offset, record.stored_size, record.size, record.deflated}));
+  }
+  return Value::list(std::move(table));
+}
+
+Value unit_table(const PackageContent& content) {
+  if (!content.manifest) return Value();
+  std::vector<Value> table;
+  for (std::size_t i = 0; i < content.units.size(); ++i) {
+    const TreeUnit& unit = content.units[i];
+    table.push_back(Value::tuple({unit.key, content.unpacked[i].folder, text_list(unit.tops)}));
   }
   return Value::list(std::move(table));
 }
@@ -34,21 +41,110 @@ Failure from_guest(Failure failure) {
   return failure;
 }
 
-PackageCore::PackageCore(std::shared_ptr<ManagerCore> manager, PackageFile file)
-    : manager_(std::move(manager)), file_(std::move(file)), id_(manager_->next_package_id()), handles_(manager_->size()) {}
+Result<void> PackageContent::check_and_unpack(const Environment& environment) {
+  std::unordered_set<const Record*> in_units;
+  if (file.manifest()) {
+    manifest = file.manifest()->manifest;
+    Result<std::vector<TreeUnit>> planned = plan_tree(file.archive(), *file.manifest(), file.path());
+    if (!planned) return std::move(planned.failure());
+    units = std::move(*planned);
+    for (const TreeUnit& unit : units) in_units.insert(unit.records.begin(), unit.records.end());
+  }
+  // What is unpacked is compared with its digest then.
+  const bool with_weights = file.checks_weights();
+  const auto which = [&](const Record& record) { return record.is_mapped() ? with_weights : !in_units.contains(&record); };
+  if (Result<void> checked = file.check(which); !checked) return checked;
+  if (units.empty()) return {};
+  const Result<TreeCache> cache = TreeCache::open(environment.cache_dir);
+  if (!cache) return cache.failure();
+  for (const TreeUnit& unit : units) {
+    Result<UnpackedUnit> folder = cache->unpack(file, unit);
+    if (!folder) return std::move(folder.failure());
+    unpacked.push_back(std::move(*folder));
+  }
+  return {};
+}
 
-Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCore> manager, const std::string& path) {
+PackageCore::PackageCore(std::shared_ptr<ManagerCore> manager, std::shared_ptr<const PackageContent> content)
+    : manager_(std::move(manager)), content_(std::move(content)), id_(manager_->next_package_id()), handles_(manager_->size()) {}
+
+Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCore> manager, const std::string& path,
+                                                       const LoadOptions& options) {
   if (const auto open = manager->interpreters(); !open) return open.failure();
-  Result<PackageFile> file = PackageFile::open(path);
+  Result<PackageFile> file = PackageFile::open(path, {.sha256 = options.sha256,
+                                                      .trusted_keys = options.trusted_keys,
+                                                      .in_memory = options.in_memory,
+                                                      .check_weights = options.check_weights});
   if (!file) return std::move(file.failure());
-  Result<SessionCore> session = manager->enter_any();
-  if (!session) return std::move(session.failure());
-  // One file is one package: its code is imported once, under its own names.
+  // One file is one package: its code is imported once.
   if (std::shared_ptr<PackageCore> same = manager->find_package(*file)) return same;
-  std::shared_ptr<PackageCore> package(new PackageCore(std::move(manager), std::move(*file)));
-  if (Result<void> checked = package->check_externs(*session); !checked) return std::move(checked.failure());
-  package->manager_->add_package(package->id_, package);
-  return package;
+  const auto content = std::make_shared<PackageContent>(std::move(*file));
+  if (Result<void> checked = content->check_and_unpack(manager->environment()); !checked) return std::move(checked.failure());
+  {
+    Result<SessionCore> session = manager->enter_any();
+    if (!session) return std::move(session.failure());
+    if (std::shared_ptr<PackageCore> same = manager->find_package(content->file)) return same;
+    if (Result<void> checked = check_requirements(*content, manager->environment(), *session); !checked) {
+      return std::move(checked.failure());
+    }
+    if (!content->manifest) {
+      std::shared_ptr<PackageCore> package(new PackageCore(manager, content));
+      if (const Result<deploy_object> opened = package->handle(*session); !opened) return opened.failure();
+      manager->add_package(package->id_, package);
+      return package;
+    }
+  }
+  return place(manager, content);
+}
+
+Result<std::shared_ptr<PackageCore>> PackageCore::place(const std::shared_ptr<ManagerCore>& manager,
+                                                        const std::shared_ptr<const PackageContent>& content) {
+  std::vector<std::shared_ptr<ManagerCore>> sets = manager->annexes();
+  sets.insert(sets.begin(), manager);
+  std::vector<std::string> tops;
+  for (const TreeUnit& unit : content->units) tops.insert(tops.end(), unit.tops.begin(), unit.tops.end());
+  for (std::size_t i = 0;; ++i) {
+    const bool is_new = i == sets.size();
+    if (is_new) {
+      Result<std::shared_ptr<ManagerCore>> annex = manager->add_annex(tops);
+      if (!annex) return std::move(annex.failure()).within("interpreters of its own for package '" + content->file.path() + "'");
+      sets.push_back(std::move(*annex));
+    }
+    std::shared_ptr<PackageCore> package(new PackageCore(sets[i], content));
+    const Result<std::vector<std::string>> conflicts = package->claim();
+    if (!conflicts) return conflicts.failure();
+    if (conflicts->empty()) {
+      sets[i]->add_package(package->id_, package);
+      return package;
+    }
+    if (is_new) {
+      return Failure{ErrorCode::kInvalidPackage,
+                     "package '" + content->file.path() +
+                         "' cannot have its modules under their names in any interpreter: " + conflicts->front()};
+    }
+  }
+}
+
+Result<std::vector<std::string>> PackageCore::claim() {
+  const Result<std::vector<std::string>> externs = extern_modules(content_->file);
+  if (!externs) return externs.failure();
+  for (std::size_t seat = 0; seat < manager_->size(); ++seat) {
+    std::optional<Result<SessionCore>> entered = manager_->enter_if_free(seat);
+    if (!entered) return std::vector<std::string>{"an interpreter is busy while this thread holds another one"};
+    Result<SessionCore>& session = *entered;
+    if (!session) return std::move(session.failure());
+    const Result<Reference> ask = session->global("_deploy.tree", "conflicts");
+    if (!ask) return ask.failure();
+    Result<Value> conflicts = session->call_value(ask->get(), {}, {unit_table(*content_), text_list(*externs)});
+    if (!conflicts) return from_guest(std::move(conflicts.failure()));
+    if (!conflicts->items().empty()) {
+      std::vector<std::string> reasons;
+      for (const Value& reason : conflicts->items()) reasons.push_back(reason.as_str());
+      return reasons;
+    }
+    if (const Result<deploy_object> opened = handle(*session); !opened) return opened.failure();
+  }
+  return std::vector<std::string>();
 }
 
 Result<deploy_object> PackageCore::handle(SessionCore& session) {
@@ -56,30 +152,14 @@ Result<deploy_object> PackageCore::handle(SessionCore& session) {
   if (!handle) {
     Result<Reference> open = session.global("_deploy.package", "open");
     if (!open) return std::move(open.failure());
-    Result<Reference> opened =
-        session.call(open->get(), {}, {id_, file_.descriptor(), file_.path(), record_table(file_.archive())});
+    const std::optional<std::vector<std::string>>& allowed = manager_->environment().allowed_externs;
+    Result<Reference> opened = session.call(open->get(), {},
+                                            {id_, file().contents(), file().path(), record_table(file().archive()),
+                                             file().weights(), allowed ? text_list(*allowed) : Value(), unit_table(*content_)});
     if (!opened) return from_guest(std::move(opened.failure()));
     handle = std::move(*opened);
   }
   return handle.get();
-}
-
-Result<void> PackageCore::check_externs(SessionCore& session) {
-  Result<deploy_object> package = handle(session);
-  if (!package) return std::move(package.failure());
-  Result<Value> missing = session.call_value(*package, "missing_externs", {});
-  if (!missing) return from_guest(std::move(missing.failure()));
-  std::vector<std::string> names;
-  for (const Value& name : missing->items()) names.push_back(name.as_str());
-  if (names.empty()) return {};
-  const Environment& environment = manager_->environment();
-  std::vector<std::string> folders = environment.extra_paths;
-  folders.insert(folders.end(), environment.site_packages.begin(), environment.site_packages.end());
-  return Failure{ErrorCode::kMissingExtern, "package '" + file_.path() + "' needs " + std::to_string(names.size()) +
-                                                (names.size() == 1 ? " module" : " modules") +
-                                                " that the environment does not have: " + join(names) +
-                                                "; looked in the standard library and " +
-                                                (folders.empty() ? "no other folder (the environment names none)" : join(folders))};
 }
 
 Result<const Record*> PackageCore::find(std::string_view package, std::string_view resource) const {
@@ -90,22 +170,15 @@ Result<const Record*> PackageCore::find(std::string_view package, std::string_vi
   std::string name(package);
   std::replace(name.begin(), name.end(), '.', '/');
   name.append(name.empty() ? "" : "/").append(resource);
-  if (const Record* record = file_.archive().find(name)) return record;
+  if (const Record* record = file().archive().find(name)) return record;
   return Failure{ErrorCode::kNotFound,
-                 "package '" + file_.path() + "' has no record '" + name + "'; it has: " + file_.archive().describe_records()};
+                 "package '" + file().path() + "' has no record '" + name + "'; it has: " + file().archive().describe_records()};
 }
 
-Result<std::string> PackageCore::load_binary(std::string_view package, std::string_view resource) {
+Result<std::string> PackageCore::load_binary(std::string_view package, std::string_view resource) const {
   const Result<const Record*> record = find(package, resource);
   if (!record) return record.failure();
-  if (!(*record)->deflated) return file_.read(**record);
-  Result<SessionCore> session = manager_->enter_any();
-  if (!session) return std::move(session.failure());
-  Result<deploy_object> opened = handle(*session);
-  if (!opened) return std::move(opened.failure());
-  Result<Value> data = session->call_value(*opened, "load_binary", {package, resource});
-  if (!data) return from_guest(std::move(data.failure()));
-  return data->as_bytes();
+  return file().read(**record);
 }
 
 }  // namespace deploy::detail

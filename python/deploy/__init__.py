@@ -17,7 +17,11 @@ from deploy._deploy import (
     Package,
     ReplicatedObject,
     Tensor,
+    package_signer,
     python_version,
+    read_manifest,
+    sign_package,
+    verify_package,
 )
 from deploy._environment import Environment
 from deploy._error import Error
@@ -33,7 +37,11 @@ __all__ = [
     "Package",
     "ReplicatedObject",
     "Tensor",
+    "package_signer",
     "python_version",
+    "read_manifest",
+    "sign_package",
+    "verify_package",
 ]
 
 for _public in (

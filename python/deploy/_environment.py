@@ -25,6 +25,11 @@ class Environment:
     on_output          function of (interpreter's id, "stdout" or "stderr", line) that gets what Python code in the interpreters
                        prints, on the thread that prints; None: the process's own streams. It must not use the interpreter that
                        prints (Error with code WRONG_SESSION); what it raises goes to sys.unraisablehook
+    cache_dir          where the code of packages is unpacked; None: $XDG_CACHE_HOME/deploy, or ~/.cache/deploy. Only this user may
+                       be able to write in it (Error with code ENVIRONMENT)
+    allowed_externs    patterns (* and ?) of modules that packages may take from here, each for what lies below it too; None: all.
+                       The standard library is allowed, apart from what "!" takes out: ["numpy", "!subprocess"]. A guard rail, not
+                       a sandbox
     """
 
     site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
@@ -32,6 +37,8 @@ class Environment:
     private_libraries: Sequence[str] = field(default_factory=list)
     preload: Sequence[str] = field(default_factory=list)
     on_output: Callable[[int, str, str], object] | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    allowed_externs: Sequence[str] | None = None
 
     @staticmethod
     def from_venv(path: str | os.PathLike[str]) -> Environment:

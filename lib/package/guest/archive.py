@@ -26,16 +26,19 @@ def map_private(fd, size):
 
 
 class Archive:
-    """`records` is a list of (name, offset, stored size, size, deflated). The descriptor stays the caller's."""
+    """`records` is a list of (name, offset, stored size, size, deflated). Weights are mapped from `weights_fd`, where that is
+    another one. The descriptors stay the caller's."""
 
-    def __init__(self, fd, path, records):
+    def __init__(self, fd, path, records, weights_fd=None):
         self.path = path
-        self.fd = os.dup(fd)
+        self.fd = self.weights_fd = os.dup(fd)
+        if weights_fd is not None and weights_fd != fd:
+            self.weights_fd = os.dup(weights_fd)
         self._records = {record[0]: record for record in records}
 
     def __del__(self):
-        if hasattr(self, "fd"):
-            os.close(self.fd)
+        for fd in {getattr(self, "fd", -1), getattr(self, "weights_fd", -1)} - {-1}:
+            os.close(fd)
 
     def names(self):
         return list(self._records)
@@ -79,7 +82,7 @@ class Mapping:
 
     def __init__(self, archive):
         self._archive = archive
-        self._memory = memoryview(map_private(archive.fd, os.fstat(archive.fd).st_size))
+        self._memory = memoryview(map_private(archive.weights_fd, os.fstat(archive.weights_fd).st_size))
 
     def view(self, name):
         """A memoryview of the record: pages of the file where it is stored and aligned, otherwise a copy."""

@@ -1,5 +1,5 @@
 """The importer of packages, inside an interpreter: what torch.package's PackageExporter writes, read without torch
-where the package does not need it.
+where the package does not need it. What deploy itself writes has a manifest, and its code is unpacked: see tree.py.
 
 Names. Interned code is imported under its own names and is in sys.modules like any other module, because interpreters, not
 names, are what isolates packages' users from each other. Only where that would shadow something does a package fall back to
@@ -12,6 +12,7 @@ it is always imported under mangled names.
 """
 
 import builtins
+import gc
 import importlib
 import importlib.util
 import itertools
@@ -20,7 +21,7 @@ import sys
 from importlib.machinery import ModuleSpec
 
 from _deploy import archive as _archive
-from _deploy import resources, unpickle
+from _deploy import externs, resources, unpickle
 
 InvalidPackage = _archive.InvalidPackage
 
@@ -30,7 +31,7 @@ _SELF = "torch_package_importer"
 # Far above torch.package's own numbers, which count from 0.
 _numbers = itertools.count(1_000_000)
 
-# Top-level name -> the importer that it belongs to; `<torch_package_N>` too.
+# Top-level name -> what finds its modules: an importer, for `<torch_package_N>` too, or a tree.Unit.
 _owners = {}
 
 # Package id -> open importer.
@@ -42,8 +43,8 @@ class _Finder:
 
     @staticmethod
     def find_spec(fullname, path=None, target=None):
-        importer = _owners.get(fullname.partition(".")[0])
-        return importer._find_spec(fullname) if importer else None
+        owner = _owners.get(fullname.partition(".")[0])
+        return owner._find_spec(fullname, path) if owner else None
 
     @staticmethod
     def invalidate_caches():
@@ -67,7 +68,7 @@ def missing_modules(names):
 
 
 def _has_module(name):
-    if sys.modules.get(name) is not None:
+    if sys.modules.get(name) is not None and name.partition(".")[0] not in _owners:
         return True
     path = None
     parent = ""
@@ -95,10 +96,12 @@ def _can_import(name):
 
 
 class PackageImporter:
-    """torch.package.PackageImporter's interface over a package file. `package_id` is the host's number for it."""
+    """torch.package.PackageImporter's interface over a package file. `package_id` is the host's number for it; `externs`, an
+    externs.Allowed, says what it may import from the environment (None: everything)."""
 
-    def __init__(self, archive, package_id=-1):
+    def __init__(self, archive, package_id=-1, externs=None):
         self.archive = archive
+        self.externs = externs
         self.package_id = package_id
         self.filename = archive.path
         self._prefix = f"<torch_package_{next(_numbers)}>"
@@ -150,16 +153,20 @@ class PackageImporter:
             sys.meta_path.insert(0, _Finder)
 
     def close(self):
-        """Gives the names back. Objects that are alive keep working as far as they import nothing more."""
+        """Gives the names back. Objects that are alive keep working as far as they import nothing more. Returns whether modules
+        left."""
         for top in [top for top, owner in _owners.items() if owner is self]:
             del _owners[top]
-        for name, module in list(sys.modules.items()):
-            if getattr(getattr(module, "__spec__", None), "loader", None) is self:
-                del sys.modules[name]
-                linecache.cache.pop(module.__dict__.get("__file__"), None)
+        names = [name for name, module in sys.modules.items() if getattr(getattr(module, "__spec__", None), "loader", None) is self]
+        for name in names:
+            linecache.cache.pop(sys.modules.pop(name).__dict__.get("__file__"), None)
         _open.pop(self.package_id, None)
+        return bool(names)
 
     # Names.
+
+    def importer(self):
+        return self
 
     def owns(self, name):
         """Whether the package has a module of that (unmangled) name."""
@@ -179,6 +186,8 @@ class PackageImporter:
         if name == _SELF:
             return self
         if not self.owns(name):
+            if self.externs is not None:
+                self.externs.check(name, self.filename)
             return importlib.import_module(name)
         import_name = self._import_name(name)
         if _owners.get(import_name.partition(".")[0]) is not self:
@@ -191,10 +200,12 @@ class PackageImporter:
         return importlib.util.module_from_spec(spec)
 
     def _import_hook(self, name, globals=None, locals=None, fromlist=(), level=0):
-        """`__import__` of mangled modules, and of those that ask for the package itself."""
+        """`__import__` of mangled modules, of those that ask for the package itself, and where externs are restricted."""
         if level == 0 and name == _SELF:
             return self
         top = name.partition(".")[0]
+        if level == 0 and self.externs is not None and not self.owns(top):
+            self.externs.check(name, self.filename, fromlist)
         if level or not self.mangled or top not in self._code_tops:
             return builtins.__import__(name, globals, locals, fromlist, level)
         # An extern module may lie in an interned package: the package's own module gets it as an attribute.
@@ -212,7 +223,7 @@ class PackageImporter:
     def _origin(self, name):
         return self._base + (self._sources[name] or name.replace(".", "/"))
 
-    def _find_spec(self, fullname):
+    def _find_spec(self, fullname, path=None):
         name = self.demangle(fullname)
         if name == "":
             return ModuleSpec(fullname, self, is_package=True)
@@ -236,7 +247,7 @@ class PackageImporter:
         namespace["__torch_package__"] = True
         if source is None:
             return
-        if self.mangled or _SELF.encode() in source:
+        if self.mangled or self.externs is not None or _SELF.encode() in source:
             namespace["__builtins__"] = {**builtins.__dict__, "__import__": self._import_hook}
         linecache.lazycache(module.__file__, namespace)
         exec(self._compile(source, module.__file__), namespace)
@@ -337,9 +348,6 @@ class Handle:
     def __init__(self, importer):
         self.importer = importer
 
-    def missing_externs(self):
-        return missing_modules(self.importer.extern_modules)
-
     def load_pickle(self, package, resource):
         return self.importer.load_pickle(package, resource)
 
@@ -347,13 +355,22 @@ class Handle:
         return self.importer.load_binary(package, resource)
 
     def __del__(self):
-        if sys.meta_path is not None:  # None: the interpreter is being finalised
-            self.importer.close()
+        if sys.meta_path is not None and self.importer.close():  # None: the interpreter is being finalised
+            # Modules refer to themselves, by way of their functions: only the collector takes them, with all that hangs on them.
+            gc.collect()
 
 
-def open(package_id, fd, path, records):
-    """Opens a package for the host, which has parsed it (see Archive)."""
-    importer = PackageImporter(_archive.Archive(fd, path, records), package_id)
+def open(package_id, fd, path, records, weights_fd=None, allowed=None, units=None):
+    """Opens a package for the host, which has parsed it (see Archive). `allowed`: patterns of externs. `units`, of a package with a
+    manifest: a list of (key, folder, top-level names) of its unpacked code."""
+    archive = _archive.Archive(fd, path, records, weights_fd)
+    restriction = None if allowed is None else externs.Allowed(allowed)
+    if units is None:
+        importer = PackageImporter(archive, package_id, restriction)
+    else:
+        from _deploy import tree
+
+        importer = tree.TreeImporter(archive, package_id, restriction, units)
     _open[package_id] = importer
     return Handle(importer)
 
@@ -364,5 +381,6 @@ def opened(package_id):
 
 def owner_of(module_name):
     """The importer that a module belongs to, or None."""
-    importer = _owners.get(module_name.partition(".")[0]) if isinstance(module_name, str) else None
+    owner = _owners.get(module_name.partition(".")[0]) if isinstance(module_name, str) else None
+    importer = owner.importer() if owner is not None else None
     return importer if importer is not None and importer.owns(importer.demangle(module_name)) else None

@@ -1,0 +1,211 @@
+"""Packages with a manifest: their code lies in folders, as it would in site-packages, and is imported from there.
+
+The host unpacks it (lib/package/tree_cache.h) in units: each distribution that travels in the package is one, all modules of its
+own are another. Modules have their own names, are in sys.modules, and have real files beside them; the units' folders are on
+sys.path, so that importlib.resources, importlib.metadata, pkgutil and whatever else looks there find them. In front of it all
+stands the finder of package.py: a unit's top-level names are the unit's, whatever the environment has.
+
+A unit that is in several open packages is one set of modules. Different code of one name is never in one interpreter: the host asks
+conflicts() in all interpreters of a set before it opens the package in any of them, and takes another set otherwise.
+"""
+
+import builtins
+import importlib
+import linecache
+import os
+import sys
+from importlib.machinery import PathFinder, SourceFileLoader
+from types import FunctionType
+
+from _deploy import externs as _externs
+from _deploy import package as _package
+
+# Key -> open unit.
+_units = {}
+
+# Top-level names of modules that stay although they refer to a unit's modules that left, and those of that unit.
+_stale = set()
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module of a unit. Byte code is kept beside the sources, as everywhere."""
+
+    def __init__(self, name, path, unit):
+        super().__init__(name, path)
+        self._unit = unit
+
+    def exec_module(self, module):
+        self._unit.prepare(module, self)
+        super().exec_module(module)
+
+
+class Unit:
+    """One unpacked unit, as long as a package with it is open."""
+
+    def __init__(self, key, folder, tops):
+        self.key = key
+        self.folder = folder
+        self.tops = frozenset(tops)
+        self.users = []  # the open packages with it
+        # The other kind is that of a package's own modules.
+        self.is_distribution = any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
+
+    def importer(self):
+        return self.users[0]
+
+    def add(self, importer):
+        if not self.users:
+            _units[self.key] = self
+            _package._owners.update(dict.fromkeys(self.tops, self))
+            sys.path.insert(0, self.folder)
+        self.users.append(importer)
+
+    def drop(self, importer):
+        """Returns whether modules left."""
+        self.users.remove(importer)
+        if self.users:
+            return False
+        del _units[self.key]
+        for top in self.tops:
+            if _package._owners.get(top) is self:
+                del _package._owners[top]
+        sys.path[:] = [folder for folder in sys.path if folder != self.folder]
+        for folder in [folder for folder in sys.path_importer_cache if self._has(folder)]:
+            del sys.path_importer_cache[folder]
+        removed = {name: sys.modules.pop(name) for name, module in list(sys.modules.items()) if self._is_mine(name, module)}
+        for file in [file for file in linecache.cache if self._has(file)]:
+            del linecache.cache[file]
+        if removed:
+            self._note_stale(removed)
+        return bool(removed)
+
+    def _has(self, path):
+        return isinstance(path, str) and (path == self.folder or path.startswith(self.folder + os.sep))
+
+    def _is_mine(self, name, module):
+        if name.partition(".")[0] not in self.tops:
+            return False
+        file = getattr(module, "__file__", None)
+        if file is not None:
+            return self._has(file)
+        path = getattr(module, "__path__", None)  # a namespace package may have parts elsewhere
+        return path is None or not list(path) or any(map(self._has, path))
+
+    def _note_stale(self, removed):
+        modules = {id(module) for module in removed.values()}
+        for name, module in list(sys.modules.items()):
+            values = getattr(module, "__dict__", {}).values()
+            if any(id(value) in modules or self._defines(value) for value in list(values)):
+                _stale.add(name.partition(".")[0])
+                _stale.update(self.tops)
+
+    def _defines(self, value):
+        # By its true type: objects may pretend to another class, and warn when they are asked.
+        if not issubclass(type(value), (type, FunctionType)):
+            return False
+        module = value.__dict__.get("__module__")
+        module = value.__module__ if module is None and type(value) is FunctionType else module
+        return isinstance(module, str) and module.partition(".")[0] in self.tops
+
+    # Imports.
+
+    def _find_spec(self, fullname, path):
+        spec = PathFinder.find_spec(fullname, [self.folder] if path is None else path)
+        if path is None and spec is not None and spec.loader is None:
+            # A namespace package: the environment may have other parts of it.
+            whole = PathFinder.find_spec(fullname, [self.folder, *sys.path])
+            spec = whole if whole is not None and whole.loader is None else spec
+        if spec is not None and type(spec.loader) is SourceFileLoader and self._has(spec.origin):
+            spec.loader = _Loader(fullname, spec.origin, self)
+        return spec
+
+    def prepare(self, module, loader):
+        namespace = module.__dict__
+        namespace["__torch_package__"] = True
+        importer = self.importer()
+        if importer.externs is not None or (not self.is_distribution and _package._SELF.encode() in loader.get_data(loader.path)):
+            namespace["__builtins__"] = {**builtins.__dict__, "__import__": importer._import_hook}
+
+
+class TreeImporter(_package.PackageImporter):
+    """The importer of a package with a manifest. `units` is a list of (key, folder, top-level names)."""
+
+    def __init__(self, archive, package_id, externs, units):
+        self._units = [_units.get(key) or Unit(key, folder, tops) for key, folder, tops in units]
+        self._tops = frozenset().union(*(unit.tops for unit in self._units))
+        super().__init__(archive, package_id, externs)
+
+    def _scan(self):
+        # Only what torch.fx generated is imported out of the file itself.
+        for record in self.archive.names():
+            if record.startswith(_package._GENERATED + "/") and record.endswith(".py"):
+                self._packages.add(_package._GENERATED)
+                self._sources.setdefault(_package._GENERATED, None)
+                self._sources[record[:-3].replace("/", ".")] = record
+
+    def _claim(self):
+        self.mangled = False
+        self._code_tops = frozenset()
+        self._base = f"{self.filename}/"
+        _package._owners[self._prefix] = self
+        for unit in self._units:
+            unit.add(self)
+        if _package._Finder not in sys.meta_path:
+            sys.meta_path.insert(0, _package._Finder)
+
+    def close(self):
+        left = super().close()
+        for unit in self._units:
+            left = unit.drop(self) or left
+        return left
+
+    def owns(self, name):
+        return name in self._sources or name.partition(".")[0] in self._tops
+
+    def import_module(self, name, package=None):
+        name = self.demangle(name)
+        if name.partition(".")[0] in self._tops:
+            return importlib.import_module(name)
+        return super().import_module(name, package)
+
+
+def unit_folders():
+    return {unit.folder for unit in _units.values()}
+
+
+def conflicts(units, externs):
+    """Why a package with these units, that takes `externs` from the environment, cannot be opened here; empty where it can."""
+    found = []
+    for key, _, tops in units:
+        if key in _units:
+            continue
+        for top in tops:
+            owner = _package._owners.get(top)
+            module = sys.modules.get(top)
+            if owner is not None:
+                found.append(f"module {top!r} belongs to package {owner.importer().filename!r}")
+            elif top in sys.modules:
+                origin = getattr(module, "__file__", None) or "the interpreter"
+                found.append(f"module {top!r} is imported already, from {origin}")
+            elif top in _stale:
+                found.append(f"module {top!r} of a package that was dropped is still referred to")
+            else:
+                users = [each.filename for each in _package._open.values() if top in _tops(each.extern_modules)]
+                found.extend(f"package {user!r} takes module {top!r} from the environment" for user in users[:1])
+    for top in _tops(externs):
+        if top in _package._owners:
+            found.append(f"module {top!r} belongs to package {_package._owners[top].importer().filename!r}")
+        elif top in _stale:
+            found.append(f"module {top!r} refers to a package that was dropped")
+    return found
+
+
+def _tops(names):
+    return {name.partition(".")[0] for name in names}
+
+
+def problems(extern_modules, distributions, allowed):
+    """(modules that are missing, (distribution, version, installed) of those that are too old, modules that are not allowed)."""
+    restriction = None if allowed is None else _externs.Allowed(allowed)
+    forbidden = [] if restriction is None else [name for name in extern_modules if not restriction.allows(name)]
+    return _package.missing_modules(extern_modules), _externs.outdated(distributions, unit_folders()), forbidden

@@ -1,0 +1,166 @@
+#include "lib/package/manifest_record.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace deploy {
+
+namespace {
+
+using Json = nlohmann::json;
+
+// Reads members of an object. The first one that is not of its type makes the whole reading fail, with its path as the reason; one
+// that is missing or null is left as it is.
+class Reader {
+ public:
+  void read(const Json& object, const char* name, std::string& out) {
+    if (const Json* value = member(object, name))
+      expect(value->is_string(), name, "a string") && (out = value->get<std::string>(), true);
+  }
+  void read(const Json& object, const char* name, bool& out) {
+    if (const Json* value = member(object, name)) expect(value->is_boolean(), name, "true or false") && (out = value->get<bool>());
+  }
+  void read(const Json& object, const char* name, std::uint64_t& out) {
+    if (const Json* value = member(object, name)) {
+      expect(value->is_number_unsigned(), name, "a number") && (out = value->get<std::uint64_t>(), true);
+    }
+  }
+  void read(const Json& object, const char* name, std::vector<std::string>& out) {
+    each(object, name,
+         [&](const Json& item) { expect(item.is_string(), name, "strings") && (out.push_back(item.get<std::string>()), true); });
+  }
+  void read(const Json& object, const char* name, std::pair<std::string, std::string>& out) {
+    std::vector<std::string> parts;
+    read(object, name, parts);
+    if (expect(parts.size() == 2, name, "[package, resource]")) out = {std::move(parts[0]), std::move(parts[1])};
+  }
+  template <class Work>
+  void each(const Json& object, const char* name, const Work& work) {
+    const Json* list = member(object, name);
+    if (!list || !expect(list->is_array(), name, "a list")) return;
+    for (const Json& item : *list) work(item);
+  }
+  template <class T, class Work>
+  void each_object(const Json& object, const char* name, std::vector<T>& out, const Work& work) {
+    each(object, name, [&](const Json& item) {
+      if (!expect(item.is_object(), name, "a list of objects")) return;
+      work(item, out.emplace_back());
+    });
+  }
+
+  bool expect(bool is, const std::string& name, const char* what) {
+    if (!is && problem_.empty()) problem_ = "'" + name + "' is not " + what;
+    return is;
+  }
+  const std::string& problem() const { return problem_; }
+
+ private:
+  static const Json* member(const Json& object, const char* name) {
+    const auto found = object.find(name);
+    return found == object.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  std::string problem_;
+};
+
+void read_callables(Reader& reader, const Json& json, Manifest& manifest) {
+  reader.each_object(json, "callables", manifest.callables, [&](const Json& item, Manifest::Callable& callable) {
+    reader.read(item, "package", callable.package);
+    reader.read(item, "resource", callable.resource);
+    reader.read(item, "type", callable.type);
+    reader.read(item, "method", callable.method);
+    reader.each_object(item, "signature", callable.signature, [&](const Json& each, Manifest::Argument& argument) {
+      reader.read(each, "name", argument.name);
+      reader.read(each, "kind", argument.kind);
+      reader.read(each, "has_default", argument.has_default);
+    });
+  });
+  reader.each_object(json, "examples", manifest.examples, [&](const Json& item, Manifest::Example& example) {
+    std::uint64_t callable = 0;
+    reader.read(item, "callable", callable);
+    example.callable = static_cast<std::size_t>(callable);
+    reader.read(item, "inputs", example.inputs);
+    reader.read(item, "outputs", example.outputs);
+    reader.expect(callable < manifest.callables.size(), "callable", "the number of one of the callables");
+  });
+}
+
+void read_modules(Reader& reader, const Json& json, Manifest& manifest) {
+  reader.each_object(json, "interned", manifest.interned, [&](const Json& item, Manifest::Distribution& distribution) {
+    reader.read(item, "distribution", distribution.name);
+    reader.read(item, "version", distribution.version);
+    reader.read(item, "modules", distribution.modules);
+    reader.read(item, "reason", distribution.reason);
+  });
+  reader.read(json, "own_modules", manifest.own_modules);
+  reader.each_object(json, "externs", manifest.externs, [&](const Json& item, Manifest::Extern& needed) {
+    reader.read(item, "module", needed.module);
+    reader.read(item, "distribution", needed.distribution);
+    reader.read(item, "version", needed.version);
+    reader.read(item, "stdlib", needed.standard_library);
+  });
+}
+
+bool is_digest(const std::string& text) {
+  return text.size() == 64 && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+// "records": each has to be in the archive, with its size. Every record outside .data/ has to be among them, or it could be any.
+void read_records(Reader& reader, const Json& json, const Archive& archive, PackageManifest& out) {
+  const auto records = json.find("records");
+  if (!reader.expect(records != json.end() && records->is_object(), "records", "an object")) return;
+  for (const auto& [name, item] : records->items()) {
+    std::string digest;
+    std::uint64_t size = 0;
+    if (!reader.expect(item.is_object(), "records", "an object of objects")) return;
+    reader.read(item, "sha256", digest);
+    reader.read(item, "size", size);
+    const Record* record = archive.find(name);
+    if (!reader.expect(is_digest(digest), name, "a record with its SHA-256 in lower-case hexadecimal digits") ||
+        !reader.expect(record != nullptr, name, "in the package, although its manifest lists it") ||
+        !reader.expect(record->size == size, name, "of the size that the manifest says")) {
+      return;
+    }
+    out.digests.emplace(name, std::move(digest));
+  }
+  for (const Record& record : archive.records()) {
+    if (!record.name.starts_with(".data/")) {
+      reader.expect(record.name == "byteorder" || out.digests.contains(record.name), record.name,
+                    "a record that the manifest lists");
+    }
+  }
+}
+
+}  // namespace
+
+Result<PackageManifest> PackageManifest::parse(std::string text, const Archive& archive, const std::string& path) {
+  const auto damaged = [&](const std::string& problem) {
+    return Failure{ErrorCode::kInvalidPackage, "the manifest of package '" + path + "' " + problem};
+  };
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return damaged("is no JSON object (" + std::to_string(text.size()) + " bytes)");
+  const auto format = json.find("format");
+  if (format == json.end() || !format->is_number_unsigned() || format->get<std::uint64_t>() == 0)
+    return damaged("has no format number");
+  if (format->get<std::uint64_t>() > kManifestFormat) {
+    return damaged("has format " + std::to_string(format->get<std::uint64_t>()) + "; this version of deploy reads formats up to " +
+                   std::to_string(kManifestFormat) + ": load it with a newer one, or write the package anew");
+  }
+  PackageManifest out;
+  Reader reader;
+  out.manifest.format = format->get<int>();
+  reader.read(json, "writer", out.manifest.writer);
+  reader.read(json, "python", out.manifest.python);
+  reader.read(json, "torch", out.manifest.torch);
+  read_callables(reader, json, out.manifest);
+  read_modules(reader, json, out.manifest);
+  read_records(reader, json, archive, out);
+  if (!reader.problem().empty()) return damaged("cannot be used: " + reader.problem());
+  out.manifest.json = std::move(text);
+  return out;
+}
+
+}  // namespace deploy
