@@ -126,6 +126,9 @@ typedef struct deploy_guest {
   // so.
   int (*take_back_interrupt)(deploy_thread thread);
 
+  // What Python has made so far stays: its garbage collector never looks at it again. After the preload.
+  void (*freeze)(void);
+
   // References. import: a module; global: an attribute of a module, imported if need be (dots in `name` are followed).
   deploy_object (*import_module)(deploy_text name, deploy_error* error);
   deploy_object (*global)(deploy_text module, deploy_text name, deploy_error* error);

@@ -157,6 +157,7 @@ Result<void> InterpreterCore::preload() {
       break;
     }
   }
+  guest_->freeze();
   detach(*this, thread);
   return done;
 }

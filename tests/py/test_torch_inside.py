@@ -229,8 +229,12 @@ def run(store, rank):
         torch.manual_seed(0)
         model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 1, bias=False))
         model(torch.full((1, 3), float(rank))).sum().backward()
+        gradient = model.module.weight.grad.tolist()
+        # Before the group: where a reducer is the last to hold one, it waits with the GIL held for a thread of gloo's that may want
+        # the GIL, in plain Python too.
+        del model
         dist.barrier()
-        return total.tolist(), [part.item() for part in parts], news.item(), model.module.weight.grad.tolist()
+        return total.tolist(), [part.item() for part in parts], news.item(), gradient
     finally:
         dist.destroy_process_group()
 """

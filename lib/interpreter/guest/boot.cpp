@@ -9,7 +9,7 @@
 #include <cstdio>
 
 #include "deploy/error.h"
-#include "lib/interpreter/guest/guest.h"
+#include "lib/interpreter/guest/collector.h"
 
 // What Python's own main program calls at its end, and Py_FinalizeEx leaves out; a shared libpython does not export them.
 extern "C" {
@@ -109,6 +109,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
     return fail(error, ErrorCode::kInternal, "the image's archive of the standard library", problem);
   }
   if (const char* problem = install_output()) return fail(error, ErrorCode::kInternal, "the module _deploy_output", problem);
+  if (!install_bytecode()) return fail(error, ErrorCode::kSystem, "the module _deploy_bytecode", "out of memory");
   PyStatus status = preinitialize();
   if (!PyStatus_Exception(status)) status = initialize();
   if (PyStatus_Exception(status)) {
@@ -124,6 +125,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
 
 int shutdown(deploy_error* error) {
   PyEval_RestoreThread(main_state);
+  unfreeze();
   drop();
   const int failed = Py_FinalizeEx();
   finish_output();

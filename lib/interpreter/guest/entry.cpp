@@ -14,6 +14,7 @@ constexpr deploy_guest kTable = {
     .thread_dispose = thread_dispose,
     .interrupt = interrupt,
     .take_back_interrupt = take_back_interrupt,
+    .freeze = freeze,
     .import_module = import_module,
     .global = global,
     .from_value = from_value,

@@ -70,6 +70,16 @@ Ref take_exception() {
 #endif
 }
 
+void set_exception(Ref exception) {
+#if PY_VERSION_HEX >= 0x030C0000
+  PyErr_SetRaisedException(exception.release());
+#else
+  PyObject* type = Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())));
+  PyObject* traceback = PyException_GetTraceback(exception.get());
+  PyErr_Restore(type, exception.release(), traceback);
+#endif
+}
+
 void report_exception(deploy_error* error, const Ref& exception) {
   if (!exception) return report(error, ErrorCode::kInternal, "a Python function failed without saying why");
   Ref type = qualified_name(type_of(exception));

@@ -11,6 +11,9 @@ void report(deploy_error* error, ErrorCode code, const char* format, ...);
 // Takes the current exception, with its traceback, off the thread.
 Ref take_exception();
 
+// Makes it the current exception again.
+void set_exception(Ref exception);
+
 // Hands an exception to the host as kPython: "Type: text", the type's name, and the traceback as Python prints it. It reports
 // something whatever the exception does when it is asked for its text. SystemExit and KeyboardInterrupt are exceptions like any
 // other.

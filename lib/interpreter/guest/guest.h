@@ -68,6 +68,9 @@ void drop();
 const char* install_stdlib(std::string_view archive);
 bool run_startup(const deploy_boot& boot);
 
+// bytecode.cpp: before Python is initialised. Makes the module _deploy_bytecode; false: out of memory.
+bool install_bytecode();
+
 // interrupts.cpp: for prepare() and drop().
 bool prepare_interrupts();
 void drop_interrupts();
@@ -92,6 +95,7 @@ void thread_detach(deploy_thread thread);                                       
 void thread_dispose(deploy_thread thread);                                        // boot.cpp
 void interrupt(deploy_thread thread);                                             // interrupts.cpp
 int take_back_interrupt(deploy_thread thread);                                    // interrupts.cpp
+void freeze();                                                                    // collector.cpp
 deploy_object import_module(deploy_text name, deploy_error* error);               // modules.cpp
 deploy_object global(deploy_text module, deploy_text name, deploy_error* error);  // modules.cpp
 deploy_object from_value(const deploy_value* value, deploy_error* error);         // values.cpp

@@ -1,3 +1,4 @@
+#include "lib/interpreter/guest/collector.h"
 #include "lib/interpreter/guest/errors.h"
 #include "lib/interpreter/guest/names.h"
 
@@ -12,12 +13,24 @@ Ref decoded(deploy_text utf8, const char* what, deploy_error* error) {
   return Ref();
 }
 
+// Waits for a module that another thread is just importing; gives the first part of a dotted name.
+Ref import_top(const Ref& name) {
+  if (PyDict_GetItemWithError(PyImport_GetModuleDict(), name.get())) {
+    return Ref(PyImport_ImportModuleLevelObject(name.get(), nullptr, nullptr, nullptr, 0));
+  }
+  RareCollections collections;
+  Ref top(PyImport_ImportModuleLevelObject(name.get(), nullptr, nullptr, nullptr, 0));
+  Ref exception = top ? Ref() : take_exception();
+  collections.end();
+  if (exception) set_exception(std::move(exception));
+  return top;
+}
+
 // The module of that (dotted) name itself, imported if need be.
 Ref imported(deploy_text name, deploy_error* error) {
   Ref module_name = decoded(name, "the name of a module", error);
   if (!module_name) return Ref();
-  // Waits for a module that another thread is just importing; gives the first part of a dotted name.
-  Ref top(PyImport_ImportModuleLevelObject(module_name.get(), nullptr, nullptr, nullptr, 0));
+  Ref top = import_top(module_name);
   Ref module(top ? PyImport_GetModule(module_name.get()) : nullptr);
   if (top && !module && !PyErr_Occurred())
     PyErr_Format(PyExc_ImportError, "module %R removed itself from sys.modules", module_name.get());

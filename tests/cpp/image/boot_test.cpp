@@ -15,7 +15,7 @@ namespace {
 
 TEST(Boot, GivesNoTableToAHostOfAnotherVersion) {
   LoadedGuest guest;
-  const deploy_host newer = {DEPLOY_ABI_VERSION + 1, sizeof(deploy_host), nullptr, nullptr, nullptr};
+  const deploy_host newer = {DEPLOY_ABI_VERSION + 1, sizeof(deploy_host), nullptr, nullptr, nullptr, nullptr, nullptr};
   EXPECT_EQ(guest.entry()(&newer), nullptr);
   EXPECT_EQ(guest.entry()(nullptr), nullptr);
 }

@@ -26,7 +26,7 @@ struct StringSink : deploy_sink {
   std::string value;
 };
 
-constexpr deploy_host kHost = {DEPLOY_ABI_VERSION, sizeof(deploy_host), nullptr, nullptr, nullptr};
+constexpr deploy_host kHost = {DEPLOY_ABI_VERSION, sizeof(deploy_host), nullptr, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 
