@@ -1,7 +1,6 @@
 #include "lib/loader/classify.h"
 
 #include <fnmatch.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -22,45 +21,7 @@ bool matches(const std::vector<std::string>& patterns, std::string_view name) {
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-Result<LibraryFile> read(LibraryFile file, std::uint64_t size) {
-  struct stat status{};
-  if (::fstat(file.fd, &status) != 0) return Failure{ErrorCode::kSystem, "fstat failed"};
-  const auto modified =
-      static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
-  file.identity = {status.st_dev, status.st_ino, file.offset, static_cast<std::uint64_t>(status.st_size), modified};
-  auto content = MappedFile::map(file.fd, file.offset, size);
-  if (!content) return content.failure();
-  file.content = std::move(*content);
-  auto image = ElfImage::parse(file.content.bytes());
-  if (!image) return image.failure();
-  file.image = std::move(*image);
-  auto dynamic = DynamicTable::parse(file.image, ImageBytes::of_file(file.image, file.content.bytes()));
-  if (!dynamic) return dynamic.failure();
-  file.dynamic = std::move(*dynamic);
-  return file;
-}
-
 }  // namespace
-
-Result<LibraryFile> LibraryFile::open(const std::string& path) {
-  auto file = FileDescriptor::open(path);
-  if (!file) return file.failure();
-  auto size = file->size();
-  if (!size) return size.failure();
-  LibraryFile library;
-  library.fd = file->get();
-  library.file = std::move(*file);
-  auto result = read(std::move(library), *size);
-  if (!result) return std::move(result.failure()).within(path);
-  return result;
-}
-
-Result<LibraryFile> LibraryFile::open(const EmbeddedFile& embedded) {
-  LibraryFile library;
-  library.fd = embedded.fd;
-  library.offset = embedded.offset;
-  return read(std::move(library), embedded.size);
-}
 
 SearchPath search_path_of(const DynamicTable& dynamic, const std::string& path, const SearchPath& inherited) {
   SearchPath search;
@@ -87,12 +48,12 @@ bool Classifier::is_private(const std::string& path, const LibraryFile& file, co
 
 bool Classifier::decide(const std::string& path, const LibraryFile& file, const SearchPath& inherited) {
   const std::string_view name = file_name(path);
-  const std::string& soname = file.dynamic.soname;
+  const std::string& soname = file.dynamic().soname;
   if (is_shared_name(name) || is_shared_name(soname)) return false;
   if (is_private_name(name) || is_private_name(soname)) return true;
   if (has_private_reference(file)) return true;
-  const SearchPath search = search_path_of(file.dynamic, path, inherited);
-  for (const std::string& needed : file.dynamic.needed) {
+  const SearchPath search = search_path_of(file.dynamic(), path, inherited);
+  for (const std::string& needed : file.dynamic().needed) {
     if (is_shared_name(needed) || is_quiet_name(needed)) continue;
     if (is_private_name(needed)) return true;
     const auto found = find_library(needed, search);
@@ -105,7 +66,9 @@ bool Classifier::decide(const std::string& path, const LibraryFile& file, const 
 
 bool Classifier::has_private_reference(const LibraryFile& file) const {
   if (!policy_.is_private_symbol) return false;
-  auto symbols = SymbolTable::create(file.dynamic, ImageBytes::of_file(file.image, file.content.bytes()));
+  const auto content = file.content();
+  if (!content) return false;
+  auto symbols = file.parsed->symbols(ImageBytes::of_file(file.image(), content->bytes()));
   if (!symbols) return false;
   const auto all = symbols->symbols();
   return std::any_of(all.begin(), all.end(), [&](const Elf64_Sym& s) {

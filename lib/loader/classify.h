@@ -4,25 +4,11 @@
 #include <string>
 #include <string_view>
 
-#include "lib/loader/library.h"
+#include "lib/loader/library_file.h"
 #include "lib/loader/namespace.h"
 #include "lib/loader/search.h"
 
 namespace deploy::loader {
-
-// An opened library file before it is mapped: where its bytes are, and what it is.
-struct LibraryFile {
-  FileDescriptor file;  // invalid for an embedded library, whose descriptor is borrowed
-  int fd = -1;
-  std::uint64_t offset = 0;  // of the library's first byte in fd
-  FileIdentity identity;
-  MappedFile content;  // a read-only view of the file, for parsing
-  ElfImage image;
-  DynamicTable dynamic;
-
-  static Result<LibraryFile> open(const std::string& path);
-  static Result<LibraryFile> open(const EmbeddedFile& embedded);
-};
 
 // Decides for a file whether it is private to a namespace (D1), from what the file says:
 //   1. a name in Policy::shared_names, or one of glibc's own libraries: shared;

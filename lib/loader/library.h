@@ -15,6 +15,7 @@
 namespace deploy::loader {
 
 class NamespaceImpl;
+class ParsedFile;
 
 // Which bytes a library is: one file may be known under many paths, and a file that was rewritten is another library.
 struct FileIdentity {
@@ -36,6 +37,7 @@ struct Library {
   std::string path;                // as dladdr reports it
   std::vector<std::string> names;  // what a DT_NEEDED entry may call it: the soname and the file's name
   FileIdentity identity;
+  std::shared_ptr<const ParsedFile> parsed;
   ElfImage image;
   DynamicTable dynamic;
   MappedImage mapping;

@@ -37,6 +37,11 @@ std::optional<std::string> file_of_host_library(const std::string& name) {
   return path;
 }
 
+// Names the requested library where the failure is that of another one.
+Failure of_load(const Failure& failure, const std::string& path) {
+  return failure.message.starts_with(path) ? failure : Failure(failure).within(path);
+}
+
 class Load {
  public:
   Load(NamespaceImpl& space, Visibility visibility) : space_(space), visibility_(visibility) {}
@@ -48,10 +53,10 @@ class Load {
     auto root = add(path, std::move(file), caller);
     if (!root) return root;
     for (std::size_t i = 0; i < added_.size(); ++i) {
-      if (auto done = map_needed(*added_[i]); !done) return std::move(done.failure()).within(path);
+      if (auto done = map_needed(*added_[i]); !done) return of_load(done.failure(), path);
     }
     set_scopes();
-    if (auto done = relocate_all(); !done) return std::move(done.failure()).within(path);
+    if (auto done = relocate_all(); !done) return of_load(done.failure(), path);
     committed_ = true;
     publish();
     return root;
@@ -100,15 +105,16 @@ class Load {
     library->path = path;
     library->identity = file.identity;
     library->loaded_by = loaded_by;
-    library->stays = file.dynamic.no_delete;
+    library->parsed = file.parsed;
+    library->image = file.image();
+    library->dynamic = file.dynamic();
+    library->stays = library->dynamic.no_delete;
     library->names = {std::string(file_name(path))};
-    if (!file.dynamic.soname.empty()) library->names.push_back(file.dynamic.soname);
-    auto mapping = MappedImage::map(file.image, file.fd, file.offset, file.dynamic.text_relocations);
+    if (!library->dynamic.soname.empty()) library->names.push_back(library->dynamic.soname);
+    auto mapping = MappedImage::map(library->image, file.fd, file.offset, library->dynamic.text_relocations);
     if (!mapping) return std::move(mapping.failure()).within(path);
     library->mapping = std::move(*mapping);
-    library->image = std::move(file.image);
-    library->dynamic = std::move(file.dynamic);
-    auto symbols = SymbolTable::create(library->dynamic, ImageBytes::of_mapping(library->image, library->bias()));
+    auto symbols = file.parsed->symbols(ImageBytes::of_mapping(library->image, library->bias()));
     if (!symbols) return std::move(symbols.failure()).within(path);
     library->symbols = std::move(*symbols);
     library->link.l_addr = library->bias();
@@ -185,8 +191,8 @@ class Load {
                                   Library& library) {
     if (path.find('/') != std::string::npos && visited.insert(path).second) {
       if (auto file = LibraryFile::open(path)) {
-        const SearchPath search = search_path_of(file->dynamic, path, inherited);
-        for (const std::string& needed : file->dynamic.needed) {
+        const SearchPath search = search_path_of(file->dynamic(), path, inherited);
+        for (const std::string& needed : file->dynamic().needed) {
           if (space_.classifier.is_shared_name(needed)) continue;
           SearchPath local{search.rpath, search.runpath};
           const auto found = find_library(needed, local);
@@ -277,13 +283,10 @@ class Load {
     const ReplayScope scope(space_.global_scope, added_.front()->local_scope, added_);
     const auto known = find_resolution(scope.key());
     ResolutionRecord fresh;
-    fresh.libraries.resize(added_.size());
+    fresh.libraries = std::vector<RelocationProgram>(added_.size());
     for (std::size_t i = added_.size(); i-- > 0;) {
-      const BindingLog log{scope, known ? &known->libraries[i] : nullptr, &fresh.libraries[i]};
-      if (auto done = relocate(space_, *added_[i], deferred, log); !done) return done;
-    }
-    for (std::size_t i = 0; i < added_.size(); ++i) {
-      for (std::uint32_t index : (known ? *known : fresh).libraries[i].bound) added_[i]->bound.insert(scope.at(index));
+      const RelocationProgram* program = known ? &known->libraries[i] : nullptr;
+      if (auto done = relocate(space_, *added_[i], scope, program, fresh.libraries[i], deferred); !done) return done;
     }
     if (!known) keep_resolution(scope.key(), std::make_shared<const ResolutionRecord>(std::move(fresh)));
     run_deferred(deferred);

@@ -15,8 +15,8 @@ namespace deploy::loader {
 class NamespaceImpl;
 struct Library;  // opaque outside this folder; lives as long as its namespace
 
-// A library that lies inside another file (a memfd): `offset` is a multiple of the page size. The descriptor outlives the
-// namespace.
+// A library that lies inside another file (a sealed memfd): `offset` is a multiple of the page size. The content never changes, and
+// the descriptor outlives the namespace.
 struct EmbeddedFile {
   int fd = -1;
   std::uint64_t offset = 0;

@@ -14,6 +14,7 @@
 #include "lib/loader/classify.h"
 #include "lib/loader/library.h"
 #include "lib/loader/namespace.h"
+#include "lib/loader/relocation_program.h"
 
 namespace deploy::loader {
 
@@ -54,11 +55,14 @@ class NamespaceImpl {
 
   // resolve.cpp
   Result<Definition> resolve(const Library& from, std::size_t symbol_index);
-  bool binds_to_itself(const Library& from, std::size_t symbol_index) const;
-  // The last steps of resolve alone: the host's functions and the system.
-  Result<Definition> resolve_outside(const Library& from, std::size_t symbol_index);
+  // The last steps of resolve alone: the host's functions and the system. `answer`: what the system said before in this state, 0 if
+  // that is not known; `by_system` is set where the system's answer was taken.
+  Result<Definition> resolve_outside(const Library& from, std::size_t symbol_index, std::uintptr_t answer = 0,
+                                     bool* by_system = nullptr);
+  SystemState system_state(const Library& from) const;
   // `symbol` as a definition; of a unique symbol, the one that the whole namespace uses.
   Definition adopt(const Library& library, const Elf64_Sym& symbol);
+  Definition adopt_unique(const Library& library, const Elf64_Sym& symbol, std::uint32_t hash);  // the GNU hash of its name
   // By name, as dlsym does: in `scope`, nothing else.
   const Library* find_in(const std::vector<Library*>& scope, const SymbolName& name, const Elf64_Sym*& symbol) const;
   std::uintptr_t address_of(const Library& library, const Elf64_Sym& symbol);
@@ -95,12 +99,12 @@ class NamespaceImpl {
   Classifier classifier;
   std::vector<std::unique_ptr<Library>> libraries;  // in load order
   std::vector<Library*> global_scope;
-  std::unordered_map<std::string_view, Definition> unique_symbols;  // STB_GNU_UNIQUE, by name
-  std::unordered_map<std::string, void*> system_symbols;            // "name@version", what find_system said
-  std::vector<Library*> initialised;                                // in order; guarded by loading
-  std::mutex handlers_lock;                                         // never held while foreign code runs
-  std::vector<ExitHandler> exit_handlers;                           // guarded by handlers_lock
-  std::vector<SystemLibrary> system_handles;                        // opened by private code through dlopen
+  std::unordered_multimap<std::uint32_t, Definition> unique_symbols;  // STB_GNU_UNIQUE, by the GNU hash of the name
+  std::unordered_map<std::string, void*> system_symbols;              // "name@version", what find_system said
+  std::vector<Library*> initialised;                                  // in order; guarded by loading
+  std::mutex handlers_lock;                                           // never held while foreign code runs
+  std::vector<ExitHandler> exit_handlers;                             // guarded by handlers_lock
+  std::vector<SystemLibrary> system_handles;                          // opened by private code through dlopen
   std::map<pthread_key_t, Library*> keys;            // guarded by threads_lock: pthread keys, and whose destructor each has
   mutable std::mutex threads_lock;                   // never held while foreign code runs
   std::map<pthread_t, Library*> threads;             // guarded by threads_lock: running threads, and the library that started each

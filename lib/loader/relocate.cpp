@@ -1,7 +1,5 @@
 #include "lib/loader/relocate.h"
 
-#include <sys/mman.h>
-
 #include "lib/loader/reloc_x86_64.h"
 
 namespace deploy::loader {
@@ -12,109 +10,81 @@ using namespace x86_64;
 
 class Relocator {
  public:
-  Relocator(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log)
-      : space_(space), library_(library), deferred_(deferred), log_(log) {
-    for (std::uint32_t i = 0; i < RecordedBinding::kFirst; ++i) biases_.push_back(0);
-    for (std::uint32_t i = 0; i < log_.scope.size(); ++i) biases_.push_back(log_.scope.at(i)->bias());
-    if (!log_.replay) log_.fresh->bindings = BindingTable(symbol_count());
-  }
+  Relocator(NamespaceImpl& space, Library& library, const ReplayScope& scope, std::vector<DeferredRelocation>& deferred)
+      : space_(space), library_(library), scope_(scope), deferred_(deferred) {}
 
-  Result<void> run() {
+  Result<void> run(const RelocationProgram* known, RelocationProgram& fresh) {
     if (auto done = apply_relr(); !done) return done;
-    if (auto done = apply_table(library_.dynamic.relocations); !done) return done;
-    return apply_table(library_.dynamic.plt_relocations);
+    std::vector<std::uintptr_t> values;
+    if (known && !adopt_all(known->uniques)) known = nullptr;
+    auto done = known ? find_values(*known, values) : record(space_, library_, scope_, fresh, values);
+    if (!done) return done;
+    const RelocationProgram& program = known ? *known : fresh;
+    program.run(library_.bias(), values);
+    for (const SpecialRelocation& special : program.specials) {
+      if (auto applied = apply(special); !applied) return applied;
+    }
+    for (std::uint32_t index : program.bound) library_.bound.insert(scope_.at(index));
+    return {};
   }
 
  private:
-  std::size_t symbol_count() const { return library_.symbols->symbols().size(); }
-
-  // A place must lie in a writable segment: a damaged file must not write elsewhere.
-  bool is_place(std::uint64_t vaddr, std::uint64_t size) {
-    if (place_segment_ && inside(*place_segment_, vaddr, size)) return true;
-    for (const Segment& s : library_.image.segments) {
-      if (((s.protection & PROT_WRITE) != 0 || library_.dynamic.text_relocations) && inside(s, vaddr, size)) {
-        place_segment_ = &s;
-        return true;
-      }
+  // Whether in this namespace, too, these are the definitions of their names that all use.
+  bool adopt_all(const std::vector<RecordedUnique>& uniques) {
+    for (const RecordedUnique& unique : uniques) {
+      const Library& library = *scope_.at(unique.library);
+      const Elf64_Sym& symbol = library.symbols->symbols()[unique.symbol];
+      if (space_.adopt_unique(library, symbol, unique.hash).symbol != &symbol) return false;
     }
-    return false;
-  }
-  static bool inside(const Segment& s, std::uint64_t vaddr, std::uint64_t size) {
-    return vaddr >= s.vaddr && s.memory_size >= size && vaddr - s.vaddr <= s.memory_size - size;
-  }
-
-  Failure failure(const Elf64_Rela& r, const std::string& what) const {
-    return {ErrorCode::kLoader, library_.path + ": relocation type " + std::to_string(ELF64_R_TYPE(r.r_info)) + " at offset " +
-                                    std::to_string(r.r_offset) + ": " + what};
-  }
-
-  const BindingTable& bindings() const { return log_.replay ? log_.replay->bindings : log_.fresh->bindings; }
-
-  // Where the relocation's symbol is, if that is known and bias + value is all there is to it. Nearly every reference but the first
-  // to a symbol ends here; under replay, the first as well.
-  bool plain_address(std::size_t index, std::uint64_t& address) const {
-    if (index >= bindings().size() || !bindings()[index].is_plain) return false;
-    address = biases_[bindings()[index].library] + bindings()[index].value;
     return true;
   }
 
-  // What the relocation's symbol is bound to; null, and failure_ says why, where it cannot be bound. Valid until the next call.
-  const Definition* bind(const Elf64_Rela& r) {
-    const std::size_t index = ELF64_R_SYM(r.r_info);
-    if (index >= symbol_count()) {
-      failure_ = failure(r, "symbol " + std::to_string(index) + " of a table of " + std::to_string(symbol_count()));
-      return nullptr;
+  Result<void> find_values(const RelocationProgram& program, std::vector<std::uintptr_t>& values) {
+    SystemState state = space_.system_state(library_);
+    const auto known = program.answers.find(state);
+    SystemAnswers::Addresses answers(known ? 0 : program.bases.size());
+    for (std::size_t i = 0; i < program.bases.size(); ++i) {
+      bool by_system = false;
+      auto value = find_value(program.bases[i], known ? (*known)[i] : 0, by_system);
+      if (!value) return value.failure();
+      values.push_back(*value);
+      if (!known && by_system) answers[i] = *value;
     }
-    if (index == STN_UNDEF) {
-      bound_ = Definition{&library_, nullptr, 0, false};
-      return &bound_;
-    }
-    if (const auto known = special_.find(index); known != special_.end()) return &known->second;
-    auto definition = log_.replay ? replayed(index) : space_.resolve(library_, index);
-    if (!definition) {
-      failure_ = std::move(definition.failure());
-      return nullptr;
-    }
-    bound_ = *definition;
-    const bool is_plain = log_.replay ? bindings()[index].is_plain : record(index, *definition);
-    if (!is_plain) special_.emplace(index, *definition);
-    return &bound_;
+    if (!known) program.answers.keep(std::move(state), std::move(answers));
+    return {};
   }
 
-  Result<Definition> replayed(std::size_t index) {
-    const RecordedBinding& binding = bindings()[index];
-    if (binding.library == RecordedBinding::kUnknown) return space_.resolve(library_, index);
-    if (binding.library == RecordedBinding::kOutside) return space_.resolve_outside(library_, index);
-    const Library& library = *log_.scope.at(binding.library - RecordedBinding::kFirst);
-    return space_.adopt(library, library.symbols->symbols()[binding.symbol]);
-  }
-
-  // Writes down what the symbol was bound to, and says whether it is plain.
-  bool record(std::size_t index, const Definition& definition) {
-    RecordedBinding& binding = log_.fresh->bindings[index];
-    if (!definition.library) {
-      binding.library = RecordedBinding::kOutside;
-      return false;
+  // `answer`: the system's, if it is known.
+  Result<std::uintptr_t> find_value(const ProgramBase& base, std::uintptr_t answer, bool& by_system) {
+    switch (base.kind) {
+      case ProgramBase::kLibrary:
+        return scope_.at(base.index)->bias();
+      case ProgramBase::kTlsModule:
+        return scope_.at(base.index)->tls_module;
+      case ProgramBase::kFixed:
+        return base.fixed;
+      case ProgramBase::kOutside:
+        if (answer != 0 && space_.options.host_symbols.empty()) return answer;
+        [[fallthrough]];
+      case ProgramBase::kLookedUp: {
+        auto definition = base.kind == ProgramBase::kOutside ? space_.resolve_outside(library_, base.index, answer, &by_system)
+                                                             : space_.resolve(library_, base.index);
+        if (!definition) return definition.failure();
+        return definition->address;
+      }
+      default:
+        return std::uintptr_t{0};
     }
-    const auto library = definition.library == &library_ ? own_index_ : log_.scope.index_of(definition.library);
-    if (!definition.symbol || !library) return false;
-    const Elf64_Sym& symbol = *definition.symbol;
-    binding.library = *library + RecordedBinding::kFirst;
-    binding.symbol = static_cast<std::uint32_t>(&symbol - definition.library->symbols->symbols().data()) & 0x7fffffff;
-    binding.value = symbol.st_value;
-    binding.is_plain = !definition.is_ifunc && symbol.st_shndx != SHN_ABS && ELF64_ST_TYPE(symbol.st_info) != STT_TLS &&
-                       ELF64_ST_BIND(symbol.st_info) != STB_GNU_UNIQUE;
-    if (definition.library != &library_) log_.fresh->bound.insert(*library);
-    return binding.is_plain;
   }
 
   // DT_RELR (gABI, "Relative Relocation Table"): an even word is a place; an odd one a bitmap of the 63 words after the last place.
   Result<void> apply_relr() {
     const AddressRange& range = library_.dynamic.relative_relocations;
+    Places places(library_);
     const auto* words = reinterpret_cast<const std::uint64_t*>(library_.address(range.vaddr));
     std::uint64_t next = 0;
     const auto add_bias = [&](std::uint64_t vaddr) {
-      if (!is_place(vaddr, 8)) return false;
+      if (!places.contain(vaddr, 8)) return false;
       std::uint64_t value;
       std::memcpy(&value, reinterpret_cast<void*>(library_.address(vaddr)), sizeof value);
       write64(library_.address(vaddr), value + library_.bias());
@@ -136,48 +106,35 @@ class Relocator {
     return {};
   }
 
-  Result<void> apply_table(const AddressRange& range) {
-    const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(range.vaddr));
-    for (std::uint64_t i = 0; i < range.size / sizeof(Elf64_Rela); ++i) {
-      const Elf64_Rela& r = table[i];
-      // The three that make up nearly all of a table, without a Result each.
-      const unsigned type = ELF64_R_TYPE(r.r_info);
-      if ((type == R_X86_64_RELATIVE || type == R_X86_64_64 || type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT) &&
-          is_place(r.r_offset, 8)) {
-        const std::uintptr_t place = library_.address(r.r_offset);
-        if (type == R_X86_64_RELATIVE) {
-          write64(place, library_.bias() + static_cast<std::uint64_t>(r.r_addend));
-          continue;
-        }
-        const std::uint64_t addend = type == R_X86_64_64 ? static_cast<std::uint64_t>(r.r_addend) : 0;
-        if (std::uint64_t address; plain_address(ELF64_R_SYM(r.r_info), address)) {
-          write64(place, address + addend);
-          continue;
-        }
-        const Definition* definition = bind(r);
-        if (!definition) return failure_;
-        if (!definition->is_ifunc) {
-          write64(place, definition->address + addend);
-          continue;
-        }
-      }
-      if (auto done = apply(r); !done) return done;
+  // What the relocation's symbol is bound to; null, and failure_ says why, where it cannot be bound. Valid until the next call.
+  const Definition* bind(const SpecialRelocation& special) {
+    const std::size_t index = ELF64_R_SYM(special.relocation.r_info);
+    if (index == STN_UNDEF) {
+      bound_ = Definition{&library_, nullptr, 0, false};
+      return &bound_;
     }
-    return {};
+    if (special.binding.library < scope_.size()) {
+      const Library& library = *scope_.at(special.binding.library);
+      bound_ = space_.adopt(library, library.symbols->symbols()[special.binding.symbol]);
+      return &bound_;
+    }
+    auto definition = special.binding.library == RecordedBinding::kOutside ? space_.resolve_outside(library_, index)
+                                                                           : space_.resolve(library_, index);
+    if (!definition) {
+      failure_ = std::move(definition.failure());
+      return nullptr;
+    }
+    bound_ = *definition;
+    return &bound_;
   }
 
-  Result<void> apply(const Elf64_Rela& r) {
+  Result<void> apply(const SpecialRelocation& special) {
+    const Elf64_Rela& r = special.relocation;
     const unsigned type = ELF64_R_TYPE(r.r_info);
-    if (type == R_X86_64_NONE) return {};
-    const std::uint64_t size =
-        type == R_X86_64_TLSDESC ? 16
-        : type == R_X86_64_PC32 || type == R_X86_64_PLT32 || type == R_X86_64_32 || type == R_X86_64_32S || type == R_X86_64_SIZE32
-            ? 4
-            : 8;
-    if (!is_place(r.r_offset, size)) return failure(r, "the place is outside the writable segments");
     const std::uintptr_t place = library_.address(r.r_offset);
     const auto addend = static_cast<std::uint64_t>(r.r_addend);
     switch (type) {
+      case R_X86_64_RELATIVE:
       case R_X86_64_RELATIVE64:
         write64(place, library_.bias() + addend);
         return {};
@@ -189,13 +146,13 @@ class Relocator {
       case R_X86_64_DTPOFF64:
       case R_X86_64_TPOFF64:
       case R_X86_64_TLSDESC:
-        return apply_tls(r, type, place);
+        return apply_tls(special, type, place);
       case R_X86_64_COPY:
         return failure(r, "a copy relocation, which only executables have");
       default:
         break;
     }
-    const Definition* definition = bind(r);
+    const Definition* definition = bind(special);
     if (!definition) return failure_;
     return apply_symbol(r, type, place, *definition);
   }
@@ -212,6 +169,13 @@ class Relocator {
     const std::uint64_t value = d.address + addend;
     bool fits = true;
     switch (type) {
+      case R_X86_64_64:
+        write64(place, value);
+        break;
+      case R_X86_64_GLOB_DAT:
+      case R_X86_64_JUMP_SLOT:
+        write64(place, d.address);
+        break;
       case R_X86_64_PC64:
         write64(place, value - place);
         break;
@@ -245,8 +209,9 @@ class Relocator {
     const Library* library = nullptr;
   };
 
-  Result<TlsTarget> tls_target(const Elf64_Rela& r) {
-    const Definition* definition = bind(r);
+  Result<TlsTarget> tls_target(const SpecialRelocation& special) {
+    const Elf64_Rela& r = special.relocation;
+    const Definition* definition = bind(special);
     if (!definition) return failure_;
     const Library* library = definition->library;
     if (library) {
@@ -259,8 +224,9 @@ class Relocator {
     return TlsTarget{*index, nullptr};
   }
 
-  Result<void> apply_tls(const Elf64_Rela& r, unsigned type, std::uintptr_t place) {
-    auto target = tls_target(r);
+  Result<void> apply_tls(const SpecialRelocation& special, unsigned type, std::uintptr_t place) {
+    const Elf64_Rela& r = special.relocation;
+    auto target = tls_target(special);
     if (!target) return target.failure();
     const std::uint64_t offset = target->index.offset + static_cast<std::uint64_t>(r.r_addend);
     switch (type) {
@@ -305,22 +271,21 @@ class Relocator {
     return *offset;
   }
 
+  Failure failure(const Elf64_Rela& r, const std::string& what) const { return relocation_failure(library_, r, what); }
+
   NamespaceImpl& space_;
   Library& library_;
+  const ReplayScope& scope_;
   std::vector<DeferredRelocation>& deferred_;
-  const BindingLog& log_;
-  const std::optional<std::uint32_t> own_index_ = log_.scope.index_of(&library_);
-  std::vector<std::uintptr_t> biases_;                   // by RecordedBinding::library
-  std::unordered_map<std::size_t, Definition> special_;  // by symbol index: those that are not plain
   Definition bound_;
   Failure failure_;
-  const Segment* place_segment_ = nullptr;
 };
 
 }  // namespace
 
-Result<void> relocate(NamespaceImpl& space, Library& library, std::vector<DeferredRelocation>& deferred, const BindingLog& log) {
-  return Relocator(space, library, deferred, log).run();
+Result<void> relocate(NamespaceImpl& space, Library& library, const ReplayScope& scope, const RelocationProgram* known,
+                      RelocationProgram& fresh, std::vector<DeferredRelocation>& deferred) {
+  return Relocator(space, library, scope, deferred).run(known, fresh);
 }
 
 void run_deferred(const std::vector<DeferredRelocation>& deferred) {

@@ -1,9 +1,8 @@
 #include "lib/loader/replay.h"
 
-#include <algorithm>
-#include <cstdlib>
 #include <mutex>
-#include <new>
+
+#include "lib/loader/library_file.h"
 
 namespace deploy::loader {
 
@@ -23,30 +22,21 @@ Records& records() {
   return *instance;
 }
 
-void append(std::string& key, const FileIdentity& identity) {
-  key.append(reinterpret_cast<const char*>(&identity), sizeof identity);
-}
+void append(std::string& key, std::uint64_t number) { key.append(reinterpret_cast<const char*>(&number), sizeof number); }
 
 }  // namespace
-
-BindingTable::BindingTable(std::size_t size)
-    : bindings_(static_cast<RecordedBinding*>(std::calloc(std::max<std::size_t>(size, 1), sizeof(RecordedBinding)))), size_(size) {
-  if (!bindings_) throw std::bad_alloc();
-}
-
-void BindingTable::Free::operator()(RecordedBinding* bindings) const { std::free(bindings); }
 
 ReplayScope::ReplayScope(const std::vector<Library*>& global, const std::vector<Library*>& local,
                          const std::vector<Library*>& added) {
   for (const auto* list : {&global, &local}) {
+    append(key_, list->size());
     for (const Library* library : *list) {
       if (!indices_.try_emplace(library, static_cast<std::uint32_t>(libraries_.size())).second) continue;
       libraries_.push_back(library);
-      append(key_, library->identity);
+      append(key_, library->parsed->serial);
     }
-    key_.push_back('|');
   }
-  for (const Library* library : added) append(key_, library->identity);
+  for (const Library* library : added) append(key_, library->parsed->serial);
 }
 
 std::optional<std::uint32_t> ReplayScope::index_of(const Library* library) const {

@@ -1,4 +1,5 @@
 #include <dlfcn.h>
+#include <link.h>
 
 #include "lib/loader/namespace_impl.h"
 
@@ -100,28 +101,12 @@ std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym
   return library.image.is_code(d.address - library.bias()) ? reinterpret_cast<std::uintptr_t (*)()>(d.address)() : 0;
 }
 
-// Most references of a large library are to its own symbols. Their hashes stand in its hash table already: when the Bloom filters
-// of all libraries before it in the scope rule the name out, it need not even be read.
-bool NamespaceImpl::binds_to_itself(const Library& from, std::size_t index) const {
-  const auto hash = from.symbols->stored_hash(index);
-  if (!hash) return false;
-  if (from.dynamic.symbolic) return true;
-  for (const auto* scope : {&global_scope, &from.local_scope}) {
-    for (const Library* library : *scope) {
-      if (library == &from) return true;
-      if (library->symbols->may_define(*hash)) return false;
-    }
-  }
-  return false;
-}
-
 Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index) {
   const Elf64_Sym& reference = from.symbols->symbols()[index];
   const unsigned bind = ELF64_ST_BIND(reference.st_info);
   if (bind == STB_LOCAL || (ELF64_ST_VISIBILITY(reference.st_other) != STV_DEFAULT && reference.st_shndx != SHN_UNDEF)) {
     return definition_of(from, reference);
   }
-  if (binds_to_itself(from, index)) return adopt(from, reference);
   const VersionNeed version = from.symbols->version_need(index);
   SymbolName name = from.symbols->hashed_name(index);
   name.version = version.version;
@@ -135,11 +120,20 @@ Result<Definition> NamespaceImpl::resolve(const Library& from, std::size_t index
 }
 
 Definition NamespaceImpl::adopt(const Library& library, const Elf64_Sym& symbol) {
-  const Definition d = definition_of(library, symbol);
-  return is_unique(symbol) ? unique_symbols.try_emplace(library.symbols->name(symbol), d).first->second : d;
+  return is_unique(symbol) ? adopt_unique(library, symbol, gnu_hash(library.symbols->name(symbol)))
+                           : definition_of(library, symbol);
 }
 
-Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size_t index) {
+Definition NamespaceImpl::adopt_unique(const Library& library, const Elf64_Sym& symbol, std::uint32_t hash) {
+  const auto [begin, end] = unique_symbols.equal_range(hash);
+  for (auto entry = begin; entry != end; ++entry) {
+    const Definition& known = entry->second;
+    if (known.symbol == &symbol || known.library->symbols->name(*known.symbol) == library.symbols->name(symbol)) return known;
+  }
+  return unique_symbols.emplace(hash, definition_of(library, symbol))->second;
+}
+
+Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size_t index, std::uintptr_t answer, bool* by_system) {
   const Elf64_Sym& reference = from.symbols->symbols()[index];
   const std::string_view name = from.symbols->name(reference);
   const VersionNeed version = from.symbols->version_need(index);
@@ -148,13 +142,36 @@ Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size
   for (const auto& [host_name, address] : options.host_symbols) {
     if (host_name == name) return outside(address);
   }
+  if (answer != 0) return Definition{nullptr, nullptr, answer, false};
   const bool is_private = options.policy.is_private_symbol && options.policy.is_private_symbol(name);
   const bool is_weak = ELF64_ST_BIND(reference.st_info) == STB_WEAK || version.weak;
   if (!is_private) {
-    if (void* address = find_system(&from, name, version)) return outside(address);
+    if (void* address = find_system(&from, name, version)) {
+      if (by_system) *by_system = true;
+      return outside(address);
+    }
   }
   if (is_weak) return Definition{};
   return undefined(from, name, version, is_private);
+}
+
+SystemState NamespaceImpl::system_state(const Library& from) const {
+  SystemState state;
+  const auto count = [](dl_phdr_info* info, std::size_t, void* to) {
+    static_cast<SystemState*>(to)->opened = info->dlpi_adds;
+    static_cast<SystemState*>(to)->closed = info->dlpi_subs;
+    return 1;
+  };
+  ::dl_iterate_phdr(count, &state);
+  const auto add = [&](const std::vector<SystemLibrary>& libraries) {
+    for (const SystemLibrary& library : libraries) state.handles.push_back(library.handle);
+  };
+  add(from.system);
+  for (const auto* scope : {&from.local_scope, &global_scope}) {
+    for (const Library* library : *scope) add(library->system);
+  }
+  add(system_handles);
+  return state;
 }
 
 void* NamespaceImpl::find_system(const Library* from, std::string_view name, const VersionNeed& need) {

@@ -7,7 +7,6 @@ namespace deploy::loader {
 
 namespace {
 
-constexpr std::uint16_t kHiddenBit = 0x8000;  // VERSYM_HIDDEN
 constexpr std::uint16_t kIndexMask = 0x7fff;
 
 Failure malformed(std::string what) { return {ErrorCode::kLoader, "malformed symbol table: " + std::move(what)}; }
@@ -31,27 +30,13 @@ std::uint32_t sysv_hash(std::string_view name) {
   return h;
 }
 
-Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const ImageBytes& bytes) {
+Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const ImageBytes& bytes, const SymbolExtent* known) {
   SymbolTable table;
   auto strings = bytes.at(dynamic.strings, dynamic.strings_size);
   if (!strings) return malformed("the string table lies outside the segments");
   table.strings_ = {reinterpret_cast<const char*>(strings->data()), strings->size()};
   std::uint64_t count = 0;
-  if (dynamic.gnu_hash != 0) {
-    if (auto read = table.read_gnu_hash(bytes, dynamic.gnu_hash, count); !read) return read.failure();
-  }
-  if (dynamic.sysv_hash != 0) {
-    if (auto read = table.read_sysv_hash(bytes, dynamic.sysv_hash, count); !read) return read.failure();
-  }
-  if (dynamic.gnu_hash == 0 && dynamic.sysv_hash == 0) return malformed("neither DT_GNU_HASH nor DT_HASH");
-  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, which stand at the
-  // end; of a library that defines nothing, only the relocations tell.
-  const bool defines_nothing = count <= table.gnu_.first_symbol && dynamic.sysv_hash == 0;
-  for (const AddressRange& range : {dynamic.relocations, dynamic.plt_relocations}) {
-    auto relocations = bytes.array<Elf64_Rela>(range.vaddr, range.size / sizeof(Elf64_Rela));
-    if (!defines_nothing || range.size == 0 || !relocations) continue;
-    for (const Elf64_Rela& r : *relocations) count = std::max<std::uint64_t>(count, ELF64_R_SYM(r.r_info) + std::uint64_t{1});
-  }
+  if (auto read = table.read_hash_tables(dynamic, bytes, known, count); !read) return read.failure();
   auto symbols = bytes.array<Elf64_Sym>(dynamic.symbols, std::max<std::uint64_t>(count, 1));
   if (!symbols) return malformed(std::to_string(count) + " symbols do not fit into the segment");
   table.symbols_ = *symbols;
@@ -59,9 +44,34 @@ Result<SymbolTable> SymbolTable::create(const DynamicTable& dynamic, const Image
   return table;
 }
 
+Result<void> SymbolTable::read_hash_tables(const DynamicTable& dynamic, const ImageBytes& bytes, const SymbolExtent* known,
+                                           std::uint64_t& count) {
+  if (dynamic.gnu_hash != 0) {
+    if (auto read = read_gnu_hash(bytes, dynamic.gnu_hash, known, count); !read) return read.failure();
+  }
+  if (dynamic.sysv_hash != 0) {
+    if (auto read = read_sysv_hash(bytes, dynamic.sysv_hash, count); !read) return read.failure();
+  }
+  if (dynamic.gnu_hash == 0 && dynamic.sysv_hash == 0) return malformed("neither DT_GNU_HASH nor DT_HASH");
+  if (known) {
+    count = known->symbols;
+    return {};
+  }
+  // The dynamic section does not say how many symbols there are. A GNU hash table covers only the defined ones, which stand at the
+  // end; of a library that defines nothing, only the relocations tell.
+  const bool defines_nothing = count <= gnu_.first_symbol && dynamic.sysv_hash == 0;
+  for (const AddressRange& range : {dynamic.relocations, dynamic.plt_relocations}) {
+    auto relocations = bytes.array<Elf64_Rela>(range.vaddr, range.size / sizeof(Elf64_Rela));
+    if (!defines_nothing || range.size == 0 || !relocations) continue;
+    for (const Elf64_Rela& r : *relocations) count = std::max<std::uint64_t>(count, ELF64_R_SYM(r.r_info) + std::uint64_t{1});
+  }
+  return {};
+}
+
 // Layout: four 32-bit words (buckets, index of the first hashed symbol, Bloom words, Bloom shift), 64-bit Bloom words, buckets,
 // then one chain word a hashed symbol: its hash, with the lowest bit set at the end of a chain.
-Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t vaddr, std::uint64_t& symbol_count) {
+Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t vaddr, const SymbolExtent* known,
+                                        std::uint64_t& symbol_count) {
   auto head = bytes.array<std::uint32_t>(vaddr, 4);
   if (!head || vaddr % 8 != 0) return malformed("DT_GNU_HASH outside the segments");
   gnu_.bucket_count = (*head)[0], gnu_.first_symbol = (*head)[1], gnu_.bloom_count = (*head)[2], gnu_.bloom_shift = (*head)[3];
@@ -77,23 +87,27 @@ Result<void> SymbolTable::read_gnu_hash(const ImageBytes& bytes, std::uint64_t v
   gnu_.bloom = *bloom, gnu_.buckets = *buckets;
   const auto rest = bytes.tail(chains_at);
   const std::span<const std::uint32_t> chains(reinterpret_cast<const std::uint32_t*>(rest.data()), rest.size() / 4);
-  // Chains lie one after another, so the table ends with the chain of the bucket that starts last; and every walk ends there at the
-  // latest.
-  std::uint64_t end = gnu_.first_symbol;
+  auto count = known ? Result<std::uint64_t>(known->chains) : walk_gnu_chains(chains);
+  if (!count) return count.failure();
+  if (*count > chains.size()) return malformed("a DT_GNU_HASH chain without an end");
+  gnu_.chains = chains.first(*count);
+  symbol_count = std::max(symbol_count, gnu_.first_symbol + *count);
+  return {};
+}
+
+// Chains lie one after another, so the table ends with the chain of the bucket that starts last; and every walk ends there at the
+// latest.
+Result<std::uint64_t> SymbolTable::walk_gnu_chains(std::span<const std::uint32_t> chains) const {
   std::uint32_t last = 0;
   for (std::uint32_t first : gnu_.buckets) {
     if (first != 0 && first < gnu_.first_symbol) return malformed("a DT_GNU_HASH bucket before the first hashed symbol");
     last = std::max(last, first);
   }
-  for (std::uint64_t index = last; last != 0;) {
-    const std::uint64_t at = index - gnu_.first_symbol;
-    if (at >= chains.size()) return malformed("a DT_GNU_HASH chain without an end");
-    end = ++index;
-    if (chains[at] & 1) break;
+  if (last == 0) return std::uint64_t{0};
+  for (std::uint64_t at = last - gnu_.first_symbol; at < chains.size(); ++at) {
+    if (chains[at] & 1) return at + 1;
   }
-  gnu_.chains = chains.first(end - gnu_.first_symbol);
-  symbol_count = std::max(symbol_count, end);
-  return {};
+  return malformed("a DT_GNU_HASH chain without an end");
 }
 
 Result<void> SymbolTable::read_sysv_hash(const ImageBytes& bytes, std::uint64_t vaddr, std::uint64_t& symbol_count) {
@@ -183,26 +197,6 @@ SymbolName SymbolTable::hashed_name(std::size_t index) const {
   return SymbolName({begin, static_cast<std::size_t>(end - begin)}, h);
 }
 
-bool SymbolTable::may_define(std::uint32_t hash) const {
-  if (gnu_.bucket_count == 0) return true;
-  for (const std::uint32_t h : {hash & ~1u, hash | 1u}) {
-    const std::uint64_t word = gnu_.bloom[(h / 64) & (gnu_.bloom_count - 1)];
-    if ((word >> (h % 64)) & (word >> ((h >> (gnu_.bloom_shift & 31)) % 64)) & 1) return true;
-  }
-  return false;
-}
-
-std::optional<std::uint32_t> SymbolTable::stored_hash(std::size_t index) const {
-  if (gnu_.bucket_count == 0 || index < gnu_.first_symbol || index - gnu_.first_symbol >= gnu_.chains.size()) return std::nullopt;
-  const Elf64_Sym& symbol = symbols_[index];
-  if (symbol.st_shndx == SHN_UNDEF || (symbol.st_value == 0 && symbol.st_shndx != SHN_ABS)) return std::nullopt;
-  // Without version definitions every definition is a default one.
-  if (!definitions_.empty() && index < version_indices_.size()) {
-    if ((version_indices_[index] & kHiddenBit) != 0 || version_indices_[index] == VER_NDX_LOCAL) return std::nullopt;
-  }
-  return gnu_.chains[index - gnu_.first_symbol] & ~1u;
-}
-
 VersionNeed SymbolTable::version_need(std::size_t index) const {
   if (index >= version_indices_.size()) return {};
   const std::size_t version = version_indices_[index] & kIndexMask;
@@ -222,7 +216,7 @@ bool SymbolTable::defines(std::size_t index, const SymbolName& wanted) const {
   if (std::memcmp(text, wanted.text.data(), wanted.text.size()) != 0 || text[wanted.text.size()] != '\0') return false;
   if (index >= version_indices_.size()) return true;
   const std::uint16_t version = version_indices_[index];
-  if (wanted.version.empty()) return (version & kHiddenBit) == 0 && (version & kIndexMask) != VER_NDX_LOCAL;
+  if (wanted.version.empty()) return (version & kHiddenVersion) == 0 && (version & kIndexMask) != VER_NDX_LOCAL;
   const std::size_t defined = version & kIndexMask;
   if (defined == VER_NDX_LOCAL) return false;
   if (defined >= definitions_.size() || definitions_[defined].empty()) return true;  // an unversioned (base) definition serves all

@@ -32,7 +32,7 @@ std::vector<Library*> NamespaceImpl::unused(const Library* caller) {
       reach(library.get());
     }
   }
-  for (const auto& [name, definition] : unique_symbols) reach(definition.library);
+  for (const auto& [hash, definition] : unique_symbols) reach(definition.library);
   {
     const std::lock_guard threads_guard(threads_lock);
     for (const auto& [thread, starter] : threads) reach(starter);

@@ -38,13 +38,32 @@ Policy fixture_policy() {
   return policy;
 }
 
+namespace {
+
+std::unique_ptr<Namespace> create(NamespaceOptions options) {
+  options.host_symbols = {{"host_log", reinterpret_cast<void*>(host_log)}};
+  auto space = Namespace::create(std::move(options));
+  return space ? std::move(*space) : nullptr;
+}
+
+}  // namespace
+
 std::unique_ptr<Namespace> make_namespace(const std::string& name, Policy policy) {
   NamespaceOptions options;
   options.name = name;
   options.policy = std::move(policy);
-  options.host_symbols = {{"host_log", reinterpret_cast<void*>(host_log)}};
-  auto space = Namespace::create(std::move(options));
-  return space ? std::move(*space) : nullptr;
+  return create(std::move(options));
+}
+
+std::unique_ptr<Namespace> make_namespace_with(std::map<std::string, EmbeddedFile> files) {
+  NamespaceOptions options;
+  options.name = "test";
+  options.policy = fixture_policy();
+  options.embedded = [files = std::move(files)](std::string_view path) -> std::optional<EmbeddedFile> {
+    const auto found = files.find(std::string(path));
+    return found == files.end() ? std::nullopt : std::optional(found->second);
+  };
+  return create(std::move(options));
 }
 
 int call(Namespace& space, Library* library, const std::string& function) {

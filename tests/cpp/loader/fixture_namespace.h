@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ Policy fixture_policy();
 
 // A namespace with the fixtures' policy, and host_log.
 std::unique_ptr<Namespace> make_namespace(const std::string& name = "test", Policy policy = fixture_policy());
+
+// The same, where these files exist at these paths.
+std::unique_ptr<Namespace> make_namespace_with(std::map<std::string, EmbeddedFile> files);
 
 // Runs `function` of a library of a namespace; a failure to find it is a test failure.
 int call(Namespace& space, Library* library, const std::string& function);

@@ -27,10 +27,10 @@ std::vector<std::size_t> targets(const std::string& fixture, const std::string& 
   auto file = LibraryFile::open(fixture_path(fixture));
   std::vector<std::size_t> list;
   std::size_t end = 0;
-  for (const Segment& s : file->image.segments) end = std::max<std::size_t>(end, s.offset + s.file_size);
+  for (const Segment& s : file->image().segments) end = std::max<std::size_t>(end, s.offset + s.file_size);
   for (std::size_t at = 0; at < std::min(end, content.size()); ++at) {
     bool is_code = false;
-    for (const Segment& s : file->image.segments)
+    for (const Segment& s : file->image().segments)
       is_code |= (s.protection & PROT_EXEC) != 0 && at >= s.offset && at - s.offset < s.file_size;
     // Padding between the tables is nobody's; it would dilute the flips.
     if (!is_code && (content[at] != 0 || (at > 0 && content[at - 1] != 0) || at < 1024)) list.push_back(at);

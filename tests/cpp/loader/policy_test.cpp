@@ -81,7 +81,7 @@ TEST(Policy, TheHostsOwnPrivateApiIsNeverUsed) {
   auto library = space->load(px("leaf"), Visibility::kLocal);
   ASSERT_FALSE(library);
   EXPECT_EQ(library.failure().message,
-            px("leaf") + ": " + px("leaf") +
+            px("leaf") +
                 ": undefined symbol 'Api_number'; no private library of the namespace defines it, and the host's own copy "
                 "is never used");
 }

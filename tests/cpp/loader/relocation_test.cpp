@@ -16,13 +16,15 @@ class Edited {
  public:
   Edited() : bytes_(read_file(fixture_path("bare"))) {
     auto file = LibraryFile::open(fixture_path("bare"));
-    const ImageBytes view = ImageBytes::of_file(file->image, file->content.bytes());
-    const auto table = view.array<Elf64_Rela>(file->dynamic.relocations.vaddr, file->dynamic.relocations.size / sizeof(Elf64_Rela));
-    auto symbols = SymbolTable::create(file->dynamic, view);
+    const auto content = file->content();
+    const ImageBytes view = ImageBytes::of_file(file->image(), content->bytes());
+    const auto table =
+        view.array<Elf64_Rela>(file->dynamic().relocations.vaddr, file->dynamic().relocations.size / sizeof(Elf64_Rela));
+    auto symbols = SymbolTable::create(file->dynamic(), view);
     pointers_ = symbols->find(SymbolName("bare_pointers"))->st_value;
     for (const Elf64_Rela& r : *table) {
       if (r.r_offset != pointers_) continue;
-      at_ = reinterpret_cast<const std::byte*>(&r) - file->content.bytes().data();
+      at_ = reinterpret_cast<const std::byte*>(&r) - content->bytes().data();
       relocation_ = r;
     }
   }
@@ -33,12 +35,16 @@ class Edited {
     relocation_.r_info = ELF64_R_INFO(static_cast<std::uint64_t>(symbol), ELF64_R_TYPE(relocation_.r_info));
   }
 
-  // Loads it: bare_pointers[0] as a word, or the failure.
-  Result<std::uint64_t> load() {
+  // Loads it into `namespaces` of them, one after another: bare_pointers[0] of the last one as a word, or the failure.
+  Result<std::uint64_t> load(int namespaces = 1) {
     std::memcpy(bytes_.data() + at_, &relocation_, sizeof relocation_);
-    space_ = make_namespace();
-    auto library = space_->load(folder_.write("libfx_edited.so", bytes_), Visibility::kLocal);
-    if (!library) return library.failure();
+    file_ = std::move(*FileDescriptor::sealed_memory("edited", std::as_bytes(std::span(bytes_))));
+    Result<Library*> library = nullptr;
+    for (int i = 0; i < namespaces; ++i) {
+      space_ = make_namespace_with({{"/embedded/libfx_edited.so", {file_.get(), 0, bytes_.size()}}});
+      library = space_->load("/embedded/libfx_edited.so", Visibility::kLocal);
+      if (!library) return library.failure();
+    }
     place_ = reinterpret_cast<std::uintptr_t>(*space_->symbol(*library, "bare_pointers"));
     data_ = reinterpret_cast<std::uintptr_t>(*space_->symbol(*library, "bare_data"));
     return *reinterpret_cast<std::uint64_t*>(place_);
@@ -48,8 +54,8 @@ class Edited {
   std::uint64_t bias() const { return place_ - pointers_; }
 
  private:
-  TemporaryFolder folder_;
   std::string bytes_;
+  FileDescriptor file_;  // outlives space_
   std::uint64_t pointers_ = 0, place_ = 0, data_ = 0;
   std::ptrdiff_t at_ = 0;
   Elf64_Rela relocation_{};
@@ -71,21 +77,28 @@ class Formulas : public testing::TestWithParam<Formula> {};
 
 TEST_P(Formulas, AsThePsabiSays) {
   const Formula& f = GetParam();
-  Edited edited;
-  edited.set_type(f.type);
-  edited.relocation().r_addend = f.addend;
-  auto word = edited.load();
-  ASSERT_TRUE(word) << word.failure().message;
-  EXPECT_EQ(*word & f.mask, f.expected(edited, f.addend) & f.mask);
+  for (const int namespaces : {1, 3}) {
+    Edited edited;
+    edited.set_type(f.type);
+    edited.relocation().r_addend = f.addend;
+    auto word = edited.load(namespaces);
+    ASSERT_TRUE(word) << word.failure().message;
+    EXPECT_EQ(*word & f.mask, f.expected(edited, f.addend) & f.mask) << "in namespace " << namespaces;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Relocation, Formulas,
     testing::Values(
         Formula{"R_64", R_X86_64_64, 4, [](const Edited& e, std::int64_t a) { return e.data() + a; }},
+        Formula{"R_64_OfANegativeAddend", R_X86_64_64, -(std::int64_t{1} << 40),
+                [](const Edited& e, std::int64_t a) { return e.data() + a; }},
+        Formula{"R_64_OfALargeAddend", R_X86_64_64, std::int64_t{1} << 32,
+                [](const Edited& e, std::int64_t a) { return e.data() + a; }},
         Formula{"GLOB_DAT_HasNoAddend", R_X86_64_GLOB_DAT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
         Formula{"JUMP_SLOT_HasNoAddend", R_X86_64_JUMP_SLOT, 4, [](const Edited& e, std::int64_t) { return e.data(); }},
         Formula{"RELATIVE", R_X86_64_RELATIVE, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
+        Formula{"RELATIVE_OfANegativeAddend", R_X86_64_RELATIVE, -8, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
         Formula{"RELATIVE64", R_X86_64_RELATIVE64, 64, [](const Edited& e, std::int64_t a) { return e.bias() + a; }},
         Formula{"PC64", R_X86_64_PC64, -8, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }},
         Formula{"PC32", R_X86_64_PC32, 12, [](const Edited& e, std::int64_t a) { return e.data() + a - e.place(); }, kWord32},
@@ -111,7 +124,7 @@ TEST_P(Refusals, WithAClearError) {
   ASSERT_FALSE(word);
   EXPECT_NE(word.failure().message.find("libfx_edited.so"), std::string::npos) << word.failure().message;
   EXPECT_NE(word.failure().message.find(GetParam().message), std::string::npos) << word.failure().message;
-  EXPECT_EQ(mappings_of("libfx_edited.so"), 0);
+  EXPECT_EQ(mappings_of("memfd:edited"), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
