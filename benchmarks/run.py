@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-TOPICS = ["call_cost", "scaling", "interpreters", "loader"]
+TOPICS = ["call_cost", "scaling", "interpreters", "loader", "package"]
 
 
 def main():

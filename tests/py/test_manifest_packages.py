@@ -679,8 +679,34 @@ def is_open(path):
     return any(os.path.exists(fd) and os.path.samefile(fd, path) for fd in folder.iterdir())
 
 
+REGISTERS = """
+import copyreg, logging, typing
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        return None
+
+@typing.overload
+def twice(x: int) -> int: ...
+def twice(x):
+    return x * 2
+
+def shout(self, text):
+    self.warning(text.upper())
+
+sys.meta_path.append(Finder())
+copyreg.pickle(Model, lambda model: (make, ()))
+logging.Logger.shout = shout
+remembered = typing.Optional[Model]
+"""
+
+
 def test_a_dropped_package_leaves_idle_interpreters(bare, tmp_path):
-    own = OWN + "\nimport weakref, builtins\nbuiltins.witness = weakref.ref(Model)\nbuiltins.witnesses = [weakref.ref(lib_a)]\n"
+    own = (
+        OWN
+        + REGISTERS
+        + "import weakref, builtins\nbuiltins.witness = weakref.ref(Model)\nbuiltins.witnesses = [weakref.ref(lib_a)]\n"
+    )
     model = load_model(bare, write(tmp_path / "a.pt", own=own))
     model.preload()
     model.call_method("facts")
@@ -693,6 +719,8 @@ def test_a_dropped_package_leaves_idle_interpreters(bare, tmp_path):
             assert session.global_("builtins", "witnesses").call_method("pop")().to_value() is None
             assert not session.global_("sys", "modules").call_method("__contains__", "lib_a").to_value()
             assert not [entry for entry in session.global_("sys", "path").to_value() if "trees-1" in entry]
+            assert "own_code" not in session.global_("builtins", "str")(session.global_("sys", "meta_path")).to_value()
+            assert not session.global_("logging", "Logger").hasattr("shout")
 
 
 def test_weights_of_a_dropped_package_are_unmapped(manager, packages, tmp_path):

@@ -19,6 +19,7 @@ from types import FunctionType
 
 from _deploy import externs as _externs
 from _deploy import package as _package
+from _deploy import registries
 
 # Key -> open unit.
 _units = {}
@@ -55,6 +56,7 @@ class Unit:
 
     def add(self, importer):
         if not self.users:
+            registries.remember()
             _units[self.key] = self
             _package._owners.update(dict.fromkeys(self.tops, self))
             sys.path.insert(0, self.folder)
@@ -76,6 +78,7 @@ class Unit:
         for file in [file for file in linecache.cache if self._has(file)]:
             del linecache.cache[file]
         if removed:
+            registries.forget(self.tops)
             self._note_stale(removed)
         return bool(removed)
 

@@ -144,6 +144,37 @@ TEST(Archive, RefusesWhatItCannotRead) {
   EXPECT_THAT(refusal(ZipBuilder::package(), {.disk = 2}), HasSubstr("one part of a zip file of several parts"));
 }
 
+TEST(Archive, RefusesSymbolicLinks) {
+  EXPECT_THAT(refusal(ZipBuilder::package().add({.name = "p/x", .data = "/etc/passwd", .is_link = true})),
+              HasSubstr("symbolic link 'p/x'; expected files only"));
+}
+
+TEST(Archive, RefusesADeflatedRecordThatCannotBeSoLarge) {
+  EXPECT_THAT(
+      refusal(ZipBuilder::package().add({.name = "p/x", .data = "abc", .method = 8, .size = UINT64_MAX / 2, .zip64 = true})),
+      HasSubstr("deflated record 'p/x' of 3 bytes that says it is 9223372036854775807 bytes"));
+}
+
+TEST(Archive, TellsTheCommentAndWhereItBegins) {
+  const std::string file = ZipBuilder::package().build({.comment = "hello"});
+  const Archive archive = Archive::parse(bytes(file), "").value();
+  EXPECT_EQ(archive.comment(), "hello");
+  EXPECT_EQ(archive.comment_offset(), file.size() - 5);
+}
+
+TEST(Archive, MapsAlignedStoragesOnly) {
+  const std::string file = ZipBuilder()
+                               .add({.name = "p/.data/extern_modules"})
+                               .add({.name = "p/.data/0.storage", .data = "weights", .padding = 64 + 128 - 52 - 30 - 17 - 64})
+                               .add({.name = "p/.data/1.storage", .data = "weights", .padding = 1})
+                               .build();
+  const Archive archive = Archive::parse(bytes(file), "").value();
+  EXPECT_EQ(archive.find(".data/0.storage")->offset % 64, 0u);
+  for (const Record& record : archive.records()) {
+    EXPECT_EQ(record.is_mapped(), record.name.ends_with(".storage") && record.offset % 64 == 0) << record.name;
+  }
+}
+
 TEST(Archive, RefusesContradictingSizesAndOffsets) {
   EXPECT_THAT(refusal(ZipBuilder::package().add({.name = "p/x", .data = "abc", .size = 4})), HasSubstr("of two sizes: 4 and 3"));
   EXPECT_THAT(refusal(ZipBuilder::package().add({.name = "p/x", .header = 5})), HasSubstr("no header of record 'p/x' at 5"));

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <string>
 
+#include "lib/package/digest.h"
 #include "tests/cpp/package/zip_builder.h"
 
 namespace deploy {
@@ -73,6 +74,74 @@ TEST_F(PackageFileTest, SaysThatTheFileWasCutOffWhileInUse) {
   ASSERT_FALSE(data);
   EXPECT_EQ(data.failure().code, ErrorCode::kInvalidPackage);
   EXPECT_THAT(data.failure().message, HasSubstr("was cut off while it was in use: record 'code.py'"));
+}
+
+// What follows the file's own header in `weights.pt`: a storage of 1000 bytes, aligned.
+std::string with_weights(const std::string& comment = "") {
+  constexpr std::size_t kName = sizeof "p/.data/0.storage" - 1;
+  return ZipBuilder()
+      .add({.name = "p/.data/0.storage", .data = std::string(1000, 'w'), .padding = 128 - 30 - kName})
+      .add({"p/.data/extern_modules", "sys\n"})
+      .add({"p/code.py", "x = 1\n"})
+      .build({.comment = comment});
+}
+
+TEST_F(PackageFileTest, WhatWasVerifiedStaysAndWeightsAreTheFiles) {
+  const std::string content = with_weights(), path = write(content);
+  Sha256 digest;
+  digest.add(content);
+  const Result<PackageFile> file = PackageFile::open(path, {.sha256 = hex(digest.finish())});
+  ASSERT_TRUE(file) << file.failure().message;
+  EXPECT_NE(file->contents(), file->weights());
+  write(std::string(content.size(), '?'));
+  EXPECT_EQ(*file->read(*file->archive().find("code.py")), "x = 1\n");
+  EXPECT_EQ(*file->read(*file->archive().find(".data/0.storage")), std::string(1000, '?'));
+}
+
+TEST_F(PackageFileTest, InMemoryWeightsStayToo) {
+  const std::string content = with_weights(), path = write(content);
+  const Result<PackageFile> file = PackageFile::open(path, {.in_memory = true});
+  ASSERT_TRUE(file) << file.failure().message;
+  EXPECT_EQ(file->contents(), file->weights());
+  write("");
+  EXPECT_EQ(*file->read(*file->archive().find(".data/0.storage")), std::string(1000, 'w'));
+}
+
+TEST_F(PackageFileTest, AnotherDigestIsRefused) {
+  const Result<PackageFile> file = PackageFile::open(write(with_weights()), {.sha256 = std::string(64, '0')});
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.failure().code, ErrorCode::kUntrusted);
+  EXPECT_THAT(file.failure().message, HasSubstr("; expected " + std::string(64, '0')));
+}
+
+TEST_F(PackageFileTest, SamePathAndOptionsAreTheSame) {
+  const std::string path = write(with_weights());
+  const PackageFile file = PackageFile::open(path).value();
+  EXPECT_TRUE(file.is_same(PackageFile::open(path).value()));
+  EXPECT_FALSE(file.is_same(PackageFile::open(path, {.in_memory = true}).value()));
+  write(with_weights("a comment"));
+  EXPECT_FALSE(file.is_same(PackageFile::open(path).value()));
+}
+
+TEST_F(PackageFileTest, DamagedRecordsAreFound) {
+  std::string content = with_weights();
+  const auto all = [](const Record&) { return true; };
+  EXPECT_TRUE(PackageFile::open(write(content)).value().check(all));
+  content[content.find("x = 1")] = 'y';
+  const Result<void> checked = PackageFile::open(write(content)).value().check(all);
+  ASSERT_FALSE(checked);
+  EXPECT_THAT(checked.failure().message, HasSubstr("record 'code.py' does not have the checksum"));
+}
+
+TEST_F(PackageFileTest, WhatDoesNotInflateSaysSo) {
+  for (const char* data : {"\x07garbage", "\x03\x00", ""}) {
+    const auto content = ZipBuilder::package().add({.name = "p/x", .data = data, .method = 8, .size = 9}).build();
+    const PackageFile file = PackageFile::open(write(content)).value();
+    const Result<std::string> read = file.read(*file.archive().find("x"));
+    ASSERT_FALSE(read) << data;
+    EXPECT_EQ(read.failure().code, ErrorCode::kInvalidPackage);
+    EXPECT_THAT(read.failure().message, HasSubstr("record 'x' "));
+  }
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tests/cpp/package/zip_builder.h"
 
+#include <zlib.h>
+
 #include <cstring>
 
 namespace deploy::testing {
@@ -38,14 +40,16 @@ std::string ZipBuilder::build(const End& end) const {
       for (const std::uint64_t field : {size, std::uint64_t(entry.data.size()), header}) put<std::uint64_t>(extra, field);
     }
     put<std::uint32_t>(directory, 0x02014b50);
-    for (const std::uint64_t field : {45, 45, int(entry.flags), int(entry.method), 0, 0}) put<std::uint16_t>(directory, field);
-    put<std::uint32_t>(directory, 0);
+    const int made_by = entry.is_link ? 3 << 8 | 45 : 45;
+    for (const std::uint64_t field : {made_by, 45, int(entry.flags), int(entry.method), 0, 0}) put<std::uint16_t>(directory, field);
+    put<std::uint32_t>(directory,
+                       crc32(0, reinterpret_cast<const Bytef*>(entry.data.data()), static_cast<uInt>(entry.data.size())));
     put<std::uint32_t>(directory, entry.zip64 ? 0xffffffff : entry.data.size());
     put<std::uint32_t>(directory, entry.zip64 ? 0xffffffff : size);
     put<std::uint16_t>(directory, entry.name.size());
     put<std::uint16_t>(directory, extra.size());
     for (int i = 0; i < 3; ++i) put<std::uint16_t>(directory, 0);
-    put<std::uint32_t>(directory, 0);
+    put<std::uint32_t>(directory, entry.is_link ? 0120777u << 16 : 0);
     put<std::uint32_t>(directory, entry.zip64 ? 0xffffffff : header);
     directory += entry.name + extra;
   }

@@ -19,6 +19,7 @@ class ZipBuilder {
     std::uint64_t size = UINT64_MAX;    // UINT64_MAX: data's
     std::uint64_t header = UINT64_MAX;  // UINT64_MAX: where it is
     std::size_t padding = 0;            // of the local extra field
+    bool is_link = false;               // a symbolic link, as Unix tools write one
     bool zip64 = false;                 // sizes and offset in the zip64 extra field
     bool zip64_missing = false;         // ... which is left out
   };
