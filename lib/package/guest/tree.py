@@ -10,6 +10,7 @@ conflicts() in all interpreters of a set before it opens the package in any of t
 """
 
 import builtins
+import functools
 import importlib
 import linecache
 import os
@@ -28,16 +29,20 @@ _units = {}
 _stale = set()
 
 
-class _Loader(SourceFileLoader):
-    """Loads a module of a unit. Byte code is kept beside the sources, as everywhere."""
+@functools.cache
+def _loader_of(base):
+    """The loader of a unit's modules: the one that source files have in this interpreter. Byte code is kept beside the sources."""
 
-    def __init__(self, name, path, unit):
-        super().__init__(name, path)
-        self._unit = unit
+    class Loader(base):
+        def __init__(self, name, path, unit):
+            super().__init__(name, path)
+            self._unit = unit
 
-    def exec_module(self, module):
-        self._unit.prepare(module, self)
-        super().exec_module(module)
+        def exec_module(self, module):
+            self._unit.prepare(module, self)
+            super().exec_module(module)
+
+    return Loader
 
 
 class Unit:
@@ -118,8 +123,8 @@ class Unit:
             # A namespace package: the environment may have other parts of it.
             whole = PathFinder.find_spec(fullname, [self.folder, *sys.path])
             spec = whole if whole is not None and whole.loader is None else spec
-        if spec is not None and type(spec.loader) is SourceFileLoader and self._has(spec.origin):
-            spec.loader = _Loader(fullname, spec.origin, self)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader) and self._has(spec.origin):
+            spec.loader = _loader_of(type(spec.loader))(fullname, spec.origin, self)
         return spec
 
     def prepare(self, module, loader):

@@ -191,6 +191,36 @@ TEST_F(PackageTest, AllMissingExternsAreNamedAtOnce) {
   EXPECT_THAT(error.message(), HasSubstr("needs 2 modules that the environment does not have: absent_one, absent_two.deep"));
 }
 
+TEST_F(PackageTest, AFileThatIsNotWhatWasAskedForIsRefused) {
+  const std::string path = package_path("plain.pt");
+  const Error digest = error_of([&] { manager_->load_package(path, {.sha256 = std::string(64, '0')}); });
+  EXPECT_EQ(digest.code(), ErrorCode::kUntrusted);
+  EXPECT_THAT(digest.message(), HasSubstr("; expected " + std::string(64, '0')));
+  const std::string key =
+      "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+  const Error signature = error_of([&] { manager_->load_package(path, {.trusted_keys = {key}}); });
+  EXPECT_EQ(signature.code(), ErrorCode::kUntrusted);
+  EXPECT_THAT(signature.message(),
+              HasSubstr("is not signed; expected a signature by 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="));
+  EXPECT_EQ(manager_->load_package(path, {.in_memory = true}).load_pickle("model", "double.pkl")(21).as_int(), 42);
+}
+
+TEST_F(PackageTest, APlainPackageHasNoManifestAndRunsOnTheManagersInterpreters) {
+  const Package package = load("plain.pt");
+  EXPECT_FALSE(package.manifest());
+  EXPECT_FALSE(read_manifest(package.path()));
+  EXPECT_FALSE(package_signer(package.path()));
+  ASSERT_EQ(package.interpreters().size(), 2u);
+  EXPECT_EQ(package.interpreters()[0].id(), manager_->interpreters()[0].id());
+}
+
+TEST_F(PackageTest, APackageThatNeedsWhatIsNotAllowedIsRefused) {
+  InterpreterManager manager({.environment = {.allowed_externs = std::vector<std::string>{"!json"}}});
+  const Error error = error_of([&] { manager.load_package(package_path("plain.pt")); });
+  EXPECT_EQ(error.code(), ErrorCode::kUntrusted);
+  EXPECT_THAT(error.message(), HasSubstr("needs modules that the environment's allowed_externs leave out: json"));
+}
+
 TEST_F(PackageTest, FilesThatAreNoPackagesAreRefused) {
   EXPECT_EQ(error_of([&] { load("none.pt"); }).code(), ErrorCode::kNotFound);
   EXPECT_EQ(error_of([&] { load("."); }).code(), ErrorCode::kInvalidPackage);
