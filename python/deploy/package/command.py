@@ -112,6 +112,10 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def sign(arguments: argparse.Namespace) -> None:
+    print(f"{arguments.package}: signed with key {deploy.sign_package(arguments.package, arguments.key)}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy", description="Packs Python models with their code, and looks at packages."
@@ -149,6 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("arguments", nargs="*", metavar="[NAME=]VALUE", help="a .npy or .pt file, tensor:[[1, 2]], JSON, or text")
     running.add_argument("--example", type=int, metavar="N")
     running.add_argument("--method")
+
+    signing = command(sign, "sign a package with an Ed25519 private key (PEM), in place")
+    signing.add_argument("package")
+    signing.add_argument("key", metavar="KEY.PEM")
 
     for each in (packing, verifying, running):
         each.add_argument("--venv", metavar="FOLDER", help="the virtual environment to use (default: that of this Python)")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from deploy._deploy import sign_package
 from deploy.package import examples, main_module, manifest
 from deploy.package.names import Names
 from deploy.package.pickler import Pickler, on_a_large_stack
@@ -141,9 +142,7 @@ def save(
     summary = _summary(path, plan, notes, temporary.stat().st_size, start)
     try:
         if sign is not None:
-            from deploy.package.signing import sign_file
-
-            sign_file(temporary, sign)
+            sign_package(temporary, sign)
         if verify:
             from deploy.package.verification import verify as run_verification
 

@@ -1,0 +1,136 @@
+"""Packs real models of many libraries, both with the libraries extern and with them inside, and writes docs/models.md.
+
+    run.py [--build build] [--only PATTERN] [--no-document]
+
+It makes the environment (third_party/models-requirements.txt) where it is not there yet. Each model is packed in a process of its
+own, verified in another, where the libraries that are inside are hidden, in two interpreters at once, and opened by plain
+torch.package's importer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import document
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+PINS = ROOT / "third_party" / "models-requirements.txt"
+LIMIT_S = 600
+
+
+def make_environment(folder: pathlib.Path, base_python: str) -> pathlib.Path:
+    """The environment's own python; installs what the pins name, torch first and alone so that nothing else chooses its build."""
+    python = folder / "bin" / "python"
+    stamp = folder / ".pins"
+    want = hashlib.sha256(PINS.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == want:
+        return python
+    print(f"installing {PINS.relative_to(ROOT)} into {folder} (about 2 GB)", flush=True)
+    subprocess.run([base_python, "-m", "venv", str(folder)], check=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:"]
+    torch = next(line for line in PINS.read_text().splitlines() if line.startswith("torch=="))
+    subprocess.run([*pip, "-c", str(PINS), torch], check=True)
+    subprocess.run([*pip, "--no-deps", "-r", str(PINS)], check=True)
+    stamp.write_text(want)
+    return python
+
+
+class Runner:
+    def __init__(self, python: pathlib.Path, build: pathlib.Path) -> None:
+        self.python = python
+        self.work = build / "models"
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.work / "home"),
+            "PYTHONPATH": str(build / "python"),
+            "HF_HUB_OFFLINE": "1",
+        }
+        (self.work / "home").mkdir(parents=True, exist_ok=True)
+
+    def run(self, *arguments: str) -> tuple[bool, str]:
+        """(whether it succeeded, its last words)."""
+        try:
+            done = subprocess.run(
+                [str(self.python), *arguments],
+                env=self.environment,
+                cwd=self.work,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            return False, f"was not over in {LIMIT_S} s"
+        output = done.stdout.strip() if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+        return done.returncode == 0, output
+
+    def entries(self) -> list[dict]:
+        """The models of the zoo; only the environment's python can read it."""
+        done, told = self.run(str(HERE / "pack_one.py"))
+        if not done:
+            sys.exit(told)
+        return json.loads(told)
+
+    def model(self, name: str, form: str) -> dict:
+        """One model in one form."""
+        path = self.work / f"{name}-{form}.pt"
+        path.unlink(missing_ok=True)
+        packed, told = self.run(str(HERE / "pack_one.py"), name, form, str(path))
+        if not packed:
+            return {"packed": False, "error": told}
+        result = {"packed": True, **json.loads(told.splitlines()[-1])}
+        start = time.monotonic()
+        result["verified"], told = self.run("-m", "deploy", "verify", str(path), "--interpreters", "2", "--venv", str(self.venv()))
+        result["verify_seconds"] = time.monotonic() - start
+        result["exact"] = "bit-equal" in told
+        if not result["verified"]:
+            result["error"] = told
+        result["plain"], told = self.run(str(HERE / "open_plain.py"), str(path))
+        if not result["plain"]:
+            result["plain_error"] = told
+        path.unlink()
+        return result
+
+    def venv(self) -> pathlib.Path:
+        return self.python.parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--base-python", default="/usr/bin/python3.11")
+    parser.add_argument("--only", default="*", help="models whose name matches")
+    parser.add_argument("--no-document", action="store_true", help="print what fails, and leave docs/models.md as it is")
+    options = parser.parse_args()
+    build = options.build.resolve()
+    python = make_environment(build / "models" / "venv", options.base_python)
+    runner = Runner(python, build)
+    entries = [entry for entry in runner.entries() if fnmatch.fnmatch(entry["name"], options.only)]
+    results = {}
+    for entry in entries:
+        name = entry["name"]
+        for form in ("extern", "interned"):
+            if form == "interned" and not entry["libraries"]:
+                results[name, form] = {"impossible": entry["reason"]}
+                continue
+            results[name, form] = runner.model(name, form)
+            print(f"{name:>22} {form:<9} {document.one_line(results[name, form])}", flush=True)
+            kept = {f"{name}/{form}": result for (name, form), result in results.items()}
+            (build / "models" / "results.json").write_text(json.dumps(kept, indent=1))
+    table = document.Table(entries, results)
+    if not options.no_document:
+        (ROOT / "docs" / "models.md").write_text(table.text())
+    print(table.summary())
+    sys.exit(1 if table.failures() else 0)
+
+
+if __name__ == "__main__":
+    main()
