@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-TOPICS = ["call_cost", "scaling", "interpreters", "loader", "package"]
+TOPICS = ["call_cost", "scaling", "interpreters", "loader", "package", "packing"]
 
 
 def main():

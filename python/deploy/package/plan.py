@@ -97,7 +97,7 @@ class Plan:
         self.notes: list[str] = []
         self._patterns = Patterns(intern, extern)
         self._resource_package = resource_package
-        self._seen: set[str] = set()
+        self._seen: dict[str, bool] = {}  # module -> whether something cannot do without it
         self._decided: dict[str, bool] = {}
 
     # What is needed.
@@ -110,9 +110,9 @@ class Plan:
         """A module that is written as given."""
         if name in self.own:
             return
-        self._seen.add(name)
+        self._seen[name] = True
         self.own[name] = OwnModule(name, is_package, source)
-        self._follow(self.own[name], name)
+        self._follow(self.own[name], name, required=True)
 
     def finish(self) -> None:
         for pattern, name in self._patterns.named("intern"):
@@ -135,9 +135,9 @@ class Plan:
     # Decisions.
 
     def _need(self, module: str, why: str, required: bool) -> None:
-        if module in self._seen or not module:
+        if not module or self._seen.get(module, False) or (module in self._seen and not required):
             return
-        self._seen.add(module)
+        self._seen[module] = required
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names:
             if top != "__future__" and (required or importlib.util.find_spec(top) is not None):
@@ -223,7 +223,7 @@ class Plan:
         source = read_source(module, location)
         if source is not None:
             self.own[module] = OwnModule(module, location.is_package, source)
-            self._follow(self.own[module], location.file or module)
+            self._follow(self.own[module], location.file or module, required)
         elif location.file is None and location.search:
             pass  # a namespace package: a folder only
         elif location.file and EXTENSION_MODULE.search(location.file) and "." not in module:
@@ -239,7 +239,9 @@ class Plan:
                 )
             )
 
-    def _follow(self, module: OwnModule, filename: str) -> None:
+    def _follow(self, module: OwnModule, filename: str, required: bool) -> None:
+        """What a module imports. The object is alive and its example has run, so what it needs is loaded: an import inside a
+        function that is not loaded was not needed for that, and is no condition of loading the package."""
         try:
             imports = imports_of(module.source, module.name, module.is_package, filename)
         except (SyntaxError, ValueError) as error:
@@ -256,7 +258,8 @@ class Plan:
                         )
                     )
             else:
-                self._need(found.module, f"{module.name} imports it", required=not found.optional)
+                used = found.module in sys.modules or (required and not found.deferred)
+                self._need(found.module, f"{module.name} imports it", required=used and not found.optional)
 
     def _add_named(self, pattern: str, name: str) -> None:
         """What `intern` names is interned whether something is known to need it or not."""
