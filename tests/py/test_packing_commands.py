@@ -1,5 +1,6 @@
 """`python -m deploy`, and what deploy.package.inspect tells without running anything."""
 
+import base64
 import os
 import pathlib
 import pickle
@@ -90,6 +91,23 @@ def test_run_without_torch(command, project):
     assert command("run", "plain.pt") == "3\n"
     assert command("run", "plain.pt", "a=5", "b=[1]", status=1).startswith("deploy: TypeError: ")
     assert command("run", "plain.pt", '"x"', "b=y") == "'xy'\n"
+
+
+def test_a_signed_package_is_the_same_package_with_a_signer(command, project):
+    # As openssl genpkey -algorithm ed25519 writes it: PKCS#8 around 32 bytes.
+    private = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))).decode()
+    (project / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{private}\n-----END PRIVATE KEY-----\n")
+    command("pack", "my_net:build", "-o", "signed.pt", "-q", "--no-verify", "--sign", "key.pem")
+    signer = deploy.package_signer(project / "signed.pt")
+    assert signer is not None
+    command("pack", "my_net:build", "-o", "later.pt", "-q", "--no-verify")
+    assert deploy.package_signer(project / "later.pt") is None
+    assert signer in command("sign", "later.pt", "key.pem")
+    assert deploy.package_signer(project / "later.pt") == signer
+    assert "bit-equal" in command("verify", "signed.pt")
+    assert torch.package.PackageImporter(str(project / "signed.pt")).load_pickle("model", "model.pkl")
+    command("pack", "my_net:build", "-o", "unsigned.pt", "-q", "--no-verify", "--sign", "none.pem", status=1)
+    assert not (project / "unsigned.pt").exists()
 
 
 def test_what_is_wrong_is_one_line_and_no_traceback(command, project):

@@ -12,7 +12,7 @@ import deploy
 from deploy.package import inspect, save, shadow, verify
 from deploy.package.guest_check import check
 
-NAMES = ["bert", "gpt2_generate", "llama_sample", "tokenizer_and_model", "x_transformers", "ft_transformer"]
+NAMES = ["bert", "gpt2_generate", "llama_sample", "segformer", "tokenizer_and_model", "x_transformers", "ft_transformer"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_inspect_tells_of_the_library_inside(interned):
     assert "  tokenizers: tokenizers 0.23.3" in told
 
 
-@pytest.mark.parametrize("name", ["bert", "tokenizer_and_model"])
+@pytest.mark.parametrize("name", ["bert", "segformer", "tokenizer_and_model"])
 def test_the_extern_form_opens_in_plain_torch_package(zoo, tmp_path, name):
     path = tmp_path / f"{name}.pt"
     pack(zoo, name, path, interned=False)

@@ -170,6 +170,10 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
+# Called with an object and its state.
+_KNOWN["deploy_package_support", "restore_transformers_model"] = lambda model, state: model.__setstate__(state)
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))

@@ -1,5 +1,7 @@
 """What pickles of deploy's packages call. A package that needs it has a copy, so that it loads where deploy is not installed."""
 
+import sys
+
 import torch.nn.utils.parametrize
 
 
@@ -11,3 +13,13 @@ def rebuild_parametrized(kind, names):
     for name in names:
         torch.nn.utils.parametrize._inject_property(module, name)
     return module
+
+
+def restore_transformers_model(model, state):
+    """transformers notes in a table of the process, in a model's __init__, which outputs its class can record. A model that comes
+    out of a pickle has no __init__ run; without the entry it gives no hidden states, and models that are built on these fail."""
+    model.__setstate__(state)
+    for name in ("transformers.utils.output_capturing", "transformers.utils.generic"):
+        table = getattr(sys.modules.get(name), "_CAN_RECORD_REGISTRY", None)
+        if isinstance(table, dict):
+            dict.__setitem__(table, str(type(model)), model._can_record_outputs)

@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import io
 import itertools
+import sys
 import zipfile
 from collections.abc import Callable
 from types import ModuleType
@@ -68,13 +69,20 @@ class Tensors:
         return "storage", kind, key, location, count
 
     def reduce(self, obj: Any) -> Any:
-        """A parametrized module (torch.nn.utils.parametrize) has a class that was made for it alone and refuses to be pickled. Its
-        own class, its state and the names of the parametrized tensors are enough to make it again."""
-        if isinstance(obj, torch.nn.Module) and torch.nn.utils.parametrize.is_parametrized(obj):
+        """How modules are pickled that cannot be as they are, or that would not be whole."""
+        if not isinstance(obj, torch.nn.Module):
+            return NotImplemented
+        if torch.nn.utils.parametrize.is_parametrized(obj):
+            # Its class was made for it alone, and refuses to be pickled. Its own class, its state and the names of the parametrized
+            # tensors are enough to make it again.
             original = type(obj).__mro__[1]
             if type(obj).__name__ == f"Parametrized{original.__name__}":
                 state = _without_local_hooks(original.__getstate__(obj))
                 return support.rebuild_parametrized, (original, list(obj.parametrizations)), state
+        if hasattr(type(obj), "_can_record_outputs") and "transformers" in sys.modules:
+            reduced = obj.__reduce_ex__(4)
+            if isinstance(reduced, tuple) and len(reduced) >= 3 and isinstance(reduced[2], dict):
+                return (*reduced[:3], *(*reduced[3:], None, None)[:2], support.restore_transformers_model)
         return NotImplemented
 
     # For the package.
