@@ -1,4 +1,4 @@
-"""The manifest record: what a package is, for who loads it and for who only looks. docs/packaging.md has the keys."""
+"""The manifest record: what a package is, for who loads it and for who only looks. docs/format.md has the keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.package.zip_writer import ZipWriter
 
 RECORD = ".data/deploy/manifest.json"
 FORMAT = 1
-WRITER = "deploy 1.0"
+WRITER = "deploy 0.1.0"
 
 
 def _extern_entry(extern: Extern) -> dict[str, Any]:
