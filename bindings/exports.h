@@ -12,6 +12,7 @@ void export_exit(nb::module_& m);
 void export_environment(nb::module_& m);
 void export_tensor(nb::module_& m);
 void export_object(nb::module_& m);
+void export_memory(nb::module_& m);
 void export_interpreter(nb::module_& m);
 void export_session(nb::module_& m);
 void export_package(nb::module_& m);

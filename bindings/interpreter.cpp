@@ -22,6 +22,31 @@ constexpr const char* kInterpreterDoc =
 
 }  // namespace
 
+void export_memory(nb::module_& m) {
+  nb::class_<MemoryUsage>(
+      m, "MemoryUsage",
+      "What one interpreter has allocated, in bytes. An interpreter has a heap of its own, which goes with it; "
+      "where the process runs\n"
+      "with another malloc than the C library's, interpreters use that, private_heap is False and only Python's "
+      "small objects are counted.\n"
+      "Mapped files, stacks and device memory are not counted.")
+      .def_ro("private_heap", &MemoryUsage::private_heap)
+      .def_ro("heap", &MemoryUsage::heap, "Held from the system, freed blocks that the heap keeps for a while included.")
+      .def_ro("heap_peak", &MemoryUsage::heap_peak, "The most that this ever was.")
+      .def_ro("heap_limit", &MemoryUsage::heap_limit, "Environment.memory_limit; 0: none.")
+      .def_ro("library_data", &MemoryUsage::library_data, "Writable pages of the interpreter's own copies of libraries.");
+  m.def(
+      "stranded_interpreters",
+      [] {
+        nb::list list;
+        for (const StrandedInterpreter& each : stranded_interpreters()) list.append(nb::make_tuple(each.id, each.reason));
+        return list;
+      },
+      "(id, reason) of every interpreter that was destroyed and whose libraries and memory had to stay, because threads that they "
+      "had started did\n"
+      "not end. Empty is as it should be.");
+}
+
 void export_interpreter(nb::module_& m) {
   nb::class_<InterpreterHandle>(m, "Interpreter", kInterpreterDoc)
       .def(nb::new_([](nb::object environment) { return InterpreterHandle::create(to_environment(environment)); }),
@@ -47,6 +72,9 @@ void export_interpreter(nb::module_& m) {
           },
           nb::arg("name"), nb::arg("source"),
           "Makes `source` importable as module `name` (packages: \"a.b\" needs \"a\"). The code runs at its first import.")
+      .def(
+          "memory", [](const InterpreterHandle& self) { return self.get().memory(); },
+          "What the interpreter has allocated, at this moment. Needs no session.")
       .def_prop_ro(
           "id", [](const InterpreterHandle& self) { return self.get().id(); },
           "Unique in the process for its lifetime; counts from 0.")

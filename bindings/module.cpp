@@ -10,6 +10,7 @@ NB_MODULE(_deploy, m) {
   export_environment(m);
   export_tensor(m);
   export_object(m);
+  export_memory(m);
   export_interpreter(m);
   export_session(m);
   export_package(m);

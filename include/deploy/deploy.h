@@ -7,6 +7,7 @@
 #include "deploy/interpreter.h"
 #include "deploy/manager.h"
 #include "deploy/manifest.h"
+#include "deploy/memory.h"
 #include "deploy/object.h"
 #include "deploy/output.h"
 #include "deploy/package.h"

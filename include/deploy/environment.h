@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,13 @@ struct DEPLOY_API Environment {
   // it runs (ImportError, naming module and package). What allowed modules import themselves is not, and code that wants to get
   // around it can.
   std::optional<std::vector<std::string>> allowed_externs = {};
+  // How many bytes an interpreter's heap may hold; 0: no limit. What Python, its extension modules and torch allocate counts
+  // (Interpreter::memory()), and so does what a bare Python (4 MB) or `import torch` (130 MB) needs; mapped files, packages'
+  // weights among them, do not. A block of a megabyte may take up to half as much again. A limited heap gives freed memory back to
+  // the system at once, which makes large tensors that come and go slower. Beyond it Python code gets a MemoryError, torch its own
+  // RuntimeError, in that interpreter alone, which goes on. Without a private heap (see there) it bounds Python's small objects
+  // only.
+  std::size_t memory_limit = 0;
 
   // The packages of a virtual environment: <path>/lib/python<X.Y>/site-packages of this library's Python version.
   // Throws kEnvironment, with what was found, where there is none.

@@ -11,6 +11,7 @@
 
 #include "deploy/environment.h"
 #include "deploy/error.h"
+#include "deploy/memory.h"
 #include "deploy/object.h"
 #include "deploy/value.h"
 
@@ -91,6 +92,9 @@ class DEPLOY_API Interpreter {
 
   // Makes `source` importable as module `name` (packages: "a.b" needs "a"). The code runs at its first import.
   void register_module(std::string_view name, std::string_view source);
+
+  // What it has allocated, at this moment. Needs no session; some microseconds.
+  MemoryUsage memory() const;
 
   // Unique in the process for its lifetime; counts from 0.
   std::size_t id() const noexcept;

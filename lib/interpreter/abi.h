@@ -97,6 +97,14 @@ typedef struct deploy_host {
   // when the interpreter is gone. Any thread; null where there is no memory. Both null: Python asks the system itself.
   void* (*allocate_arena)(void* context, size_t size);
   void (*free_arena)(void* context, void* arena, size_t size);
+  // Memory of the process, beyond the interpreter's limit, for the guest's own few needs: an interpreter whose heap is full raises
+  // MemoryError and goes on. It is freed by free(). Null where there is none. Any thread.
+  void* (*allocate_reserve)(size_t size);
+  // While there are more beginnings than ends, the interpreter's limit does not hold: for steps that CPython does not survive
+  // half-way. Any thread.
+  void (*exempt)(void* context, int begin);
+  // Whether all that malloc gives goes with the interpreter; otherwise the guest frees what Python leaves behind.
+  int has_private_heap;
   // Takes a line of Python's standard output (stream 1) or error (2), without its line end; `complete` is 0 where there was none.
   // Any thread, without the GIL; between boot's start and shutdown's end. Null: Python writes to the process's own streams.
   void (*write_line)(void* output_context, int32_t stream, deploy_text line, int complete);

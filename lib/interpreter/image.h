@@ -17,6 +17,7 @@ class Image {
  public:
   // What to give to Namespace::load.
   static constexpr std::string_view kGuestPath = "<image>/libdeploy_guest.so";
+  static constexpr std::string_view kAllocatorPath = "<image>/libdeploy_allocator.so";  // NamespaceOptions::allocator
 
   // The process's image. kSystem where the memfd cannot be made; a later call tries again.
   static Result<const Image*> get();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/interpreter/session_core.h"
+#include "lib/loader/heap/heap.h"
 
 namespace deploy {
 
@@ -20,6 +21,16 @@ void Interpreter::register_module(std::string_view name, std::string_view source
 }
 
 void Interpreter::interrupt() const noexcept { core_->interruption()->request(0); }
+
+MemoryUsage Interpreter::memory() const {
+  const loader::Namespace& space = core_->link_namespace();
+  const loader::HeapUsage usage = space.heap().usage();
+  return {.private_heap = space.has_private_allocator(),
+          .heap = usage.committed,
+          .heap_peak = usage.peak_committed,
+          .heap_limit = usage.limit,
+          .library_data = space.library_data()};
+}
 
 std::size_t Interpreter::id() const noexcept { return core_->id(); }
 

@@ -4,6 +4,8 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -13,8 +15,12 @@
 #include "lib/interpreter/marshal.h"
 #include "lib/interpreter/process.h"
 #include "lib/interpreter/session_core.h"
+#include "lib/loader/heap/heap.h"
 
 namespace deploy::detail {
+
+// How long threads of private code have to end, once the destructors of their libraries have told them to.
+constexpr std::chrono::milliseconds kThreadsMayTake{2000};
 
 Result<std::shared_ptr<InterpreterCore>> InterpreterCore::create(InterpreterOptions options) {
   if (auto checked = check_environment(options.environment); !checked) return checked.failure();
@@ -100,6 +106,8 @@ Result<void> InterpreterCore::load_guest() {
   loader::NamespaceOptions options;
   options.name = "interpreter-" + std::to_string(id_);
   options.policy = link_policy(environment_);
+  options.allocator = Image::kAllocatorPath;
+  options.memory_limit = environment_.memory_limit;
   options.embedded = [image = *image](std::string_view path) { return image->find(path); };
   auto created = loader::Namespace::create(std::move(options));
   if (!created) return created.failure();
@@ -113,9 +121,16 @@ Result<void> InterpreterCore::load_guest() {
   host_ = {
       .abi_version = DEPLOY_ABI_VERSION,
       .size = sizeof(deploy_host),
-      .context = &arenas_,
-      .allocate_arena = [](void* arenas, std::size_t size) { return static_cast<Arenas*>(arenas)->allocate(size); },
-      .free_arena = [](void* arenas, void* arena, std::size_t size) { static_cast<Arenas*>(arenas)->free(arena, size); },
+      .context = &namespace_->heap(),
+      .allocate_arena = [](void* heap, std::size_t size) { return static_cast<loader::Heap*>(heap)->allocate(size); },
+      .free_arena = [](void* heap, void* arena, std::size_t size) { static_cast<loader::Heap*>(heap)->free(arena, size); },
+      .allocate_reserve = [](std::size_t size) { return std::malloc(size); },
+      .exempt =
+          [](void* context, int begin) {
+            auto* heap = static_cast<loader::Heap*>(context);
+            begin ? heap->begin_exemption() : heap->end_exemption();
+          },
+      .has_private_heap = namespace_->has_private_allocator(),
       .write_line = environment_.on_output ? &InterpreterCore::write_line : nullptr,
       .output_context = this,
   };
@@ -187,8 +202,9 @@ void InterpreterCore::stop() {
     guest_->shutdown(&error);
   }
   releases_->close();
-  // Code that cannot be unloaded, since threads of it still run, keeps its objects.
-  if (namespace_ && !namespace_->unload()) arenas_.give_up();
+  if (namespace_) {
+    if (auto ended = namespace_->end(kThreadsMayTake); !ended) note_stranded({id_, ended.failure().message});
+  }
   namespace_.reset();
   malloc_trim(0);  // glibc keeps what was freed in the heaps of the threads that allocated it: with torch a hundred megabytes
 }

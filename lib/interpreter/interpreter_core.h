@@ -13,7 +13,6 @@
 
 #include "deploy/environment.h"
 #include "lib/interpreter/abi.h"
-#include "lib/interpreter/arenas.h"
 #include "lib/interpreter/gate.h"
 #include "lib/interpreter/interruption.h"
 #include "lib/interpreter/release_queue.h"
@@ -89,7 +88,6 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   const std::shared_ptr<Gate> gate_;
   const std::weak_ptr<ManagerCore> manager_;
 
-  Arenas arenas_;  // outlives the namespace
   deploy_host host_ = {};
   std::unique_ptr<loader::Namespace> namespace_;
   const deploy_guest* guest_ = nullptr;

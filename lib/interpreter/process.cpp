@@ -20,6 +20,7 @@ struct Process {
   std::size_t teardowns = 0;  // in the background
   std::condition_variable no_teardowns;
   bool waits_at_exit = false;
+  std::vector<StrandedInterpreter> stranded;
 };
 
 Process& process() {
@@ -118,6 +119,11 @@ bool OutputScope::is_open(const InterpreterCore& core) noexcept {
   return scope != nullptr;
 }
 
+void note_stranded(StrandedInterpreter interpreter) {
+  std::lock_guard lock(process().mutex);
+  process().stranded.push_back(std::move(interpreter));
+}
+
 void begin_background_teardown() {
   Process& all = process();
   std::lock_guard lock(all.mutex);
@@ -132,3 +138,12 @@ void end_background_teardown() {
 }
 
 }  // namespace deploy::detail
+
+namespace deploy {
+
+std::vector<StrandedInterpreter> stranded_interpreters() {
+  std::lock_guard lock(detail::process().mutex);
+  return detail::process().stranded;
+}
+
+}  // namespace deploy

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "deploy/memory.h"
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/deadline.h"
 
@@ -73,6 +74,9 @@ class OutputScope {
   const OutputScope* const outer_;
   const MustNotBlock wait_for_none_;
 };
+
+// For stranded_interpreters().
+void note_stranded(StrandedInterpreter interpreter);
 
 // Interpreters that nobody waits for. The process's exit does (atexit): code that is still running must not lose its libraries.
 void begin_background_teardown();

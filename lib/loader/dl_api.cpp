@@ -37,6 +37,7 @@ Library* as_library(NamespaceImpl& space, void* handle) {
 void* open_system(NamespaceImpl& space, const char* path, int flags) {
   void* handle = ::dlopen(path, flags);
   if (!handle) return nullptr;
+  if (space.heap->allocator()) teach_system_allocator(handle);
   const std::lock_guard guard(space.lock);
   space.system_handles.push_back({handle, path});
   space.system_symbols.clear();  // what was missing may be there now
@@ -81,6 +82,7 @@ void* lookup_default(NamespaceImpl& space, Library* caller, const SymbolName& na
   if (caller) {
     if (void* found = lookup_in(space, caller->local_scope, name, caller)) return found;
   }
+  if (void* found = space.heap->function(name.text)) return found;
   if (void* found = find_interposed(name.text)) return found;
   if (space.options.policy.is_private_symbol && space.options.policy.is_private_symbol(name.text)) return nullptr;
   return space.find_system(caller, name.text, {name.version, {}, false});
@@ -94,6 +96,7 @@ void* lookup_next(NamespaceImpl& space, Library* caller, const SymbolName& name)
   if (self != scope.end()) scope.erase(scope.begin(), std::next(self));
   std::erase(scope, caller);
   if (void* found = lookup_in(space, scope, name, caller)) return found;
+  if (void* found = space.heap->function(name.text)) return found;
   if (void* found = find_interposed(name.text)) return found;
   return space.find_system(caller, name.text, {name.version, {}, false});
 }
@@ -125,8 +128,9 @@ void* symbol_of(Library* caller, void* handle, const char* text, const char* ver
           if (!found) found = version ? ::dlvsym(system.handle, text, version) : ::dlsym(system.handle, text);
         }
       }
+      found = private_counterpart(space.heap.get(), found, text);
     } else {
-      return version ? ::dlvsym(handle, text, version) : ::dlsym(handle, text);
+      return private_counterpart(space.heap.get(), version ? ::dlvsym(handle, text, version) : ::dlsym(handle, text), text);
     }
   }
   if (!found) set_error(where + ": undefined symbol: " + text + (version ? std::string(", version ") + version : std::string()));

@@ -57,6 +57,7 @@ struct Library {
   // tls.cpp
   std::uint64_t tls_module = 0;
   std::optional<StaticTls> static_tls;
+  bool tls_is_shared = false;  // of the allocator: its place in static TLS is the heaps' own, see heap/heap.h
   std::vector<std::unique_ptr<TlsIndex>> descriptor_arguments;
 
   // init_fini.cpp

@@ -201,7 +201,10 @@ class Load {
         }
       }
     }
-    if (void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) return handle;
+    if (void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) {
+      if (space_.heap->allocator()) teach_system_allocator(handle);
+      return handle;
+    }
     const char* why = ::dlerror();
     return Failure{ErrorCode::kLoader, why ? why : "dlopen failed"};
   }
@@ -256,7 +259,7 @@ class Load {
       }
     }
     for (Library* library : added_) {
-      if (library->image.tls)
+      if (library->image.tls && !library->tls_is_shared)
         library->tls_module = tls_add(library->tls_image(), library->static_tls ? &*library->static_tls : nullptr);
     }
     return {};
@@ -271,9 +274,20 @@ class Load {
     }
     if (!target || target->static_tls || !target->image.tls || std::find(added_.begin(), added_.end(), target) == added_.end())
       return {};
+    if (space_.loading_allocator) return share_thread_state(*target);
     auto block = tls_static_reserve(target->tls_image());
     if (!block) return std::move(block.failure()).within(target->path);
     target->static_tls = *block;
+    return {};
+  }
+
+  // All copies of the allocator keep their state of a thread in one place.
+  Result<void> share_thread_state(Library& allocator) {
+    auto place = Heap::thread_state_place(allocator.tls_image());
+    if (!place) return std::move(place.failure()).within(allocator.path);
+    allocator.static_tls = *place;
+    allocator.tls_is_shared = true;
+    allocator.tls_module = kPrivateTlsModule;  // any but 0, which stands for no module
     return {};
   }
 
@@ -320,7 +334,11 @@ class Load {
     for (Library* library : added_) {
       const auto& header = library->image.eh_frame_header;
       index_add({library->mapping.start(), library->mapping.end(), header ? library->address(header->vaddr) : 0, library});
-      if (library->static_tls) space_.static_tls_version.fetch_add(1, std::memory_order_release);
+      if (library->tls_is_shared) {
+        space_.heap->set_thread_state(library->tls_image());
+        space_.heap->enter();  // for the initialisers
+      } else if (library->static_tls)
+        space_.static_tls_version.fetch_add(1, std::memory_order_release);
     }
     space_.added_count += added_.size();
     debugger_added(added_);

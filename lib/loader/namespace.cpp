@@ -1,6 +1,7 @@
 #include "lib/loader/namespace.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/system_unwinder.h"
@@ -26,17 +27,38 @@ void NamespaceImpl::unmap_all() {
   remove(all);
   delete_keys([](const Library*) { return true; });
   for (const SystemLibrary& system : std::exchange(system_handles, {})) ::dlclose(system.handle);
+  heap.reset();
+}
+
+Result<void> NamespaceImpl::load_allocator() {
+  if (options.allocator.empty() || !system_allocator_is_plain()) return {};
+  teach_system_allocator();
+  const std::lock_guard one(loading);
+  loading_allocator = true;
+  auto library = load(options.allocator, Visibility::kLocal, nullptr);
+  loading_allocator = false;
+  if (!library) return std::move(library.failure()).within("the private allocator");
+  const Elf64_Sym* symbol = (*library)->symbols->find(SymbolName("deploy_allocator_table"));
+  if (!symbol) return Failure{ErrorCode::kLoader, (*library)->path + " does not define 'deploy_allocator_table'"};
+  heap->set_allocator(reinterpret_cast<const deploy_heap_allocator*>((*library)->address(symbol->st_value)));
+  return {};
 }
 
 Result<std::unique_ptr<Namespace>> Namespace::create(NamespaceOptions options) {
   teach_system_unwinder();
-  return std::unique_ptr<Namespace>(new Namespace(std::make_unique<NamespaceImpl>(std::move(options))));
+  auto heap = Heap::create(options.memory_limit);
+  if (!heap) return heap.failure();
+  auto impl = std::make_unique<NamespaceImpl>(std::move(options));
+  impl->heap = *std::move(heap);
+  std::unique_ptr<Namespace> made(new Namespace(std::move(impl)));
+  if (auto loaded = made->impl_->load_allocator(); !loaded) return loaded.failure();
+  return made;
 }
 
 Namespace::Namespace(std::unique_ptr<NamespaceImpl> impl) : impl_(std::move(impl)) {}
 
 Namespace::~Namespace() {
-  if (!impl_->libraries.empty() && !unload()) {
+  if (!impl_->libraries.empty() && (impl_->given_up || !unload())) {
     // Threads of private code still run: their code must outlive them, so the mappings are given up for the life of the process.
     (void)impl_.release();
   }
@@ -59,9 +81,36 @@ std::size_t Namespace::live_threads() const {
   return impl_->threads.size();
 }
 
+Heap& Namespace::heap() const { return *impl_->heap; }
+bool Namespace::has_private_allocator() const { return impl_->heap->allocator() != nullptr; }
+
+std::size_t Namespace::library_data() const {
+  const std::lock_guard guard(impl_->lock);
+  std::size_t bytes = 0;
+  for (const auto& library : impl_->libraries) {
+    for (const Segment& segment : library->image.segments) {
+      if ((segment.protection & PROT_WRITE) != 0) bytes += (segment.memory_size + 4095) / 4096 * 4096;
+    }
+  }
+  return bytes;
+}
+
+Result<void> Namespace::end(std::chrono::milliseconds patience) {
+  const std::lock_guard one(impl_->loading);
+  if (has_private_allocator()) impl_->heap->enter();
+  impl_->finalise();
+  if (auto none = impl_->wait_for_threads(patience); !none) {
+    impl_->given_up = true;
+    return none;
+  }
+  impl_->unmap_all();
+  return {};
+}
+
 Result<void> Namespace::unload() {
   const std::lock_guard one(impl_->loading);
   if (auto none = impl_->check_no_threads(); !none) return none;
+  if (has_private_allocator()) impl_->heap->enter();  // its own finalisers do not ask whose state is at hand
   impl_->finalise();
   if (auto none = impl_->check_no_threads(); !none) return none;
   impl_->unmap_all();

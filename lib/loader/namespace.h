@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 
 namespace deploy::loader {
 
+class Heap;
 class NamespaceImpl;
 struct Library;  // opaque outside this folder; lives as long as its namespace
 
@@ -42,6 +44,11 @@ struct NamespaceOptions {
   std::function<std::optional<EmbeddedFile>(std::string_view path)> embedded;
   // Symbols that the host defines for the namespace's libraries, looked up before everything else.
   std::vector<std::pair<std::string, void*>> host_symbols;
+  // The library of the private allocator (heap/allocator.c), a path as for dlopen; empty: the namespace uses the process's, as it
+  // does in any case where another than the C library's own is in front (LD_PRELOAD, sanitizers).
+  std::string allocator;
+  // Of the namespace's heap, in bytes; 0: none.
+  std::size_t memory_limit = 0;
 };
 
 enum class Visibility { kLocal, kGlobal };  // RTLD_LOCAL, RTLD_GLOBAL
@@ -68,8 +75,19 @@ class Namespace {
   // all. Fails, with the library named, while a thread started by the namespace's code runs.
   Result<void> unload();
 
+  // The same for a namespace that is to go: destructors run although threads of private code do, since it is destructors that stop
+  // threads; then those have `patience` to end. Where one does not, the failure names the library that started it, and the
+  // namespace, which is of no use any more, stays mapped for the life of the process.
+  Result<void> end(std::chrono::milliseconds patience);
+
   // Threads started by the namespace's libraries that have not ended.
   std::size_t live_threads() const;
+
+  // What the namespace allocates; see heap/heap.h.
+  Heap& heap() const;
+  bool has_private_allocator() const;
+  // Bytes of its libraries' writable pages: each namespace has its own copy of those it wrote to.
+  std::size_t library_data() const;
 
   NamespaceImpl& impl() { return *impl_; }
 

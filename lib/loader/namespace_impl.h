@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "lib/loader/classify.h"
+#include "lib/loader/heap/heap.h"
 #include "lib/loader/library.h"
 #include "lib/loader/namespace.h"
 #include "lib/loader/relocation_program.h"
@@ -89,11 +92,17 @@ class NamespaceImpl {
   void thread_ended(pthread_t thread);
   void enter_thread();
   Result<void> check_no_threads();
+  Result<void> wait_for_threads(std::chrono::milliseconds patience);
   void delete_keys(const std::function<bool(const Library*)>& of);
 
   void unmap_all();
 
+  // namespace.cpp
+  Result<void> load_allocator();
+
   const NamespaceOptions options;
+  std::unique_ptr<Heap> heap;      // never null after Namespace::create; goes after the libraries
+  bool loading_allocator = false;  // guarded by loading
   std::recursive_mutex loading;
   std::recursive_mutex lock;
   Classifier classifier;
@@ -107,6 +116,8 @@ class NamespaceImpl {
   std::vector<SystemLibrary> system_handles;                          // opened by private code through dlopen
   std::map<pthread_key_t, Library*> keys;            // guarded by threads_lock: pthread keys, and whose destructor each has
   mutable std::mutex threads_lock;                   // never held while foreign code runs
+  std::condition_variable thread_gone;               // with threads_lock
+  bool given_up = false;                             // it stays mapped; written and read by who destroys it
   std::map<pthread_t, Library*> threads;             // guarded by threads_lock: running threads, and the library that started each
   std::uint64_t added_count = 0, removed_count = 0;  // libraries ever, for dl_iterate_phdr
   std::atomic<std::uint64_t> static_tls_version{0};  // counts libraries with initial-exec TLS

@@ -43,6 +43,7 @@ struct ProgramBase {
 struct SystemState {
   unsigned long long opened = 0, closed = 0;  // libraries ever, in the whole process
   std::vector<void*> handles;
+  bool private_heap = false;  // malloc and its like are not asked of it
   bool operator==(const SystemState&) const = default;
 };
 

@@ -10,7 +10,8 @@
 //   1. the library itself, under DT_SYMBOLIC
 //   2. the namespace's global scope: what was loaded with Visibility::kGlobal, in load order
 //   3. the library's local scope: what was loaded by the same call, breadth-first
-//   4. the host's functions for the namespace (its libdl, __tls_get_addr, ...: interpose.cpp, NamespaceOptions::host_symbols)
+//   4. the host's functions for the namespace (its malloc: heap/heap.h; its libdl, __tls_get_addr, ...: interpose.cpp;
+//      NamespaceOptions::host_symbols)
 //   5. the system's libraries
 //
 // In step 5 a reference with a version of glibc's is asked for in the process's global scope, so that the host's copy relocations
@@ -138,7 +139,11 @@ Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size
   const std::string_view name = from.symbols->name(reference);
   const VersionNeed version = from.symbols->version_need(index);
   const auto outside = [](void* address) { return Definition{nullptr, nullptr, reinterpret_cast<std::uintptr_t>(address), false}; };
+  if (void* address = heap->function(name)) return outside(address);
   if (void* address = find_interposed(name)) return outside(address);
+  for (const auto& [symbol, address] : loading_allocator ? heap->symbols() : std::vector<std::pair<std::string, void*>>()) {
+    if (symbol == name) return outside(address);
+  }
   for (const auto& [host_name, address] : options.host_symbols) {
     if (host_name == name) return outside(address);
   }
@@ -157,6 +162,7 @@ Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size
 
 SystemState NamespaceImpl::system_state(const Library& from) const {
   SystemState state;
+  state.private_heap = heap->allocator() != nullptr;
   const auto count = [](dl_phdr_info* info, std::size_t, void* to) {
     static_cast<SystemState*>(to)->opened = info->dlpi_adds;
     static_cast<SystemState*>(to)->closed = info->dlpi_subs;

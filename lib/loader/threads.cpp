@@ -51,6 +51,7 @@ int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attribu
 void NamespaceImpl::thread_ended(pthread_t thread) {
   const std::lock_guard guard(threads_lock);
   threads.erase(thread);
+  thread_gone.notify_all();
 }
 
 void NamespaceImpl::enter_thread() {
@@ -60,7 +61,7 @@ void NamespaceImpl::enter_thread() {
   if (seen.serial == serial && seen.version == version) return;
   const std::lock_guard guard(lock);
   for (const auto& library : libraries) {
-    if (!library->static_tls) continue;
+    if (!library->static_tls || library->tls_is_shared) continue;
     const TlsIndex index{library->tls_module, 0};
     tls_get_addr(&index);  // the first access initialises the block
   }
@@ -73,6 +74,14 @@ void NamespaceImpl::delete_keys(const std::function<bool(const Library*)>& of) {
     if (of(key->second)) ::pthread_key_delete(key->first);
     key = of(key->second) ? keys.erase(key) : std::next(key);
   }
+}
+
+Result<void> NamespaceImpl::wait_for_threads(std::chrono::milliseconds patience) {
+  {
+    std::unique_lock guard(threads_lock);
+    thread_gone.wait_for(guard, patience, [this] { return threads.empty(); });
+  }
+  return check_no_threads();
 }
 
 Result<void> NamespaceImpl::check_no_threads() {

@@ -113,6 +113,7 @@ void NamespaceImpl::remove(const std::vector<Library*>& victims) {
 }
 
 void NamespaceImpl::release_tls(Library& library) {
+  if (library.tls_is_shared) return;
   if (library.tls_module != 0) tls_remove(library.tls_module);
   if (library.static_tls) tls_static_release(*library.static_tls);
 }

@@ -13,6 +13,7 @@ from deploy._deploy import (
     Interpreter,
     InterpreterManager,
     InterpreterSession,
+    MemoryUsage,
     Object,
     Package,
     ReplicatedObject,
@@ -22,6 +23,7 @@ from deploy._deploy import (
     read_manifest,
     sign_package,
     verify_package,
+    stranded_interpreters,
 )
 from deploy._environment import Environment
 from deploy._error import Error
@@ -33,6 +35,7 @@ __all__ = [
     "Interpreter",
     "InterpreterManager",
     "InterpreterSession",
+    "MemoryUsage",
     "Object",
     "Package",
     "ReplicatedObject",
@@ -42,6 +45,7 @@ __all__ = [
     "read_manifest",
     "sign_package",
     "verify_package",
+    "stranded_interpreters",
 ]
 
 for _public in (
@@ -50,6 +54,7 @@ for _public in (
     Interpreter,
     InterpreterManager,
     InterpreterSession,
+    MemoryUsage,
     Object,
     Package,
     ReplicatedObject,

@@ -30,6 +30,9 @@ class Environment:
     allowed_externs    patterns (* and ?) of modules that packages may take from here, each for what lies below it too; None: all.
                        The standard library is allowed, apart from what "!" takes out: ["numpy", "!subprocess"]. A guard rail, not
                        a sandbox
+    memory_limit       how many bytes an interpreter's heap may hold (Interpreter.memory().heap; a bare Python needs 4 MB, torch
+                       130 MB); 0: no limit. Beyond it Python code there gets a MemoryError, torch its own RuntimeError, and
+                       the interpreter goes on
     """
 
     site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Environment:
     on_output: Callable[[int, str, str], object] | None = None
     cache_dir: str | os.PathLike[str] | None = None
     allowed_externs: Sequence[str] | None = None
+    memory_limit: int = 0
 
     @staticmethod
     def from_venv(path: str | os.PathLike[str]) -> Environment:

@@ -24,6 +24,24 @@ namespace {
 PyThreadState* main_state = nullptr;
 unsigned long main_thread = 0;
 
+// For its life the interpreter's limit of memory does not hold.
+class Exemption {
+ public:
+  Exemption() {
+    if (exempt) exempt(exempt_context, 1);
+  }
+  ~Exemption() {
+    if (exempt) exempt(exempt_context, 0);
+  }
+  Exemption(const Exemption&) = delete;
+  Exemption& operator=(const Exemption&) = delete;
+
+  static void (*exempt)(void* context, int begin);
+  static void* exempt_context;
+};
+void (*Exemption::exempt)(void*, int) = nullptr;
+void* Exemption::exempt_context = nullptr;
+
 // A PyConfig that frees itself.
 struct Config : PyConfig {
   Config() { PyConfig_InitIsolatedConfig(this); }
@@ -98,10 +116,13 @@ int fail(deploy_error* error, ErrorCode code, const char* what, const char* why)
 }  // namespace
 
 void use_host_memory(const deploy_host& host) {
+  use_reserve(host.allocate_reserve);
+  Exemption::exempt = host.exempt;
+  Exemption::exempt_context = host.context;
   if (!host.allocate_arena || !host.free_arena) return;
   PyObjectArenaAllocator allocator = {host.context, host.allocate_arena, host.free_arena};
   PyObject_SetArenaAllocator(&allocator);
-  use_tracked_raw_memory();
+  if (!host.has_private_heap) use_tracked_raw_memory();
 }
 
 int boot(const deploy_boot* boot, deploy_error* error) {
@@ -124,6 +145,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
 }
 
 int shutdown(deploy_error* error) {
+  const Exemption exemption;  // what it needs to free memory
   PyEval_RestoreThread(main_state);
   unfreeze();
   drop();
@@ -139,7 +161,10 @@ deploy_thread thread_attach(deploy_thread thread) {
   auto* state = reinterpret_cast<PyThreadState*>(thread);
   if (state == nullptr && PyThread_get_thread_ident() == main_thread) state = main_state;
   // Also makes it the state that PyGILState_Ensure finds on this thread.
-  if (state == nullptr) state = PyThreadState_New(PyInterpreterState_Main());
+  if (state == nullptr) {
+    const Exemption exemption;  // a new state that cannot be allocated is a null pointer that CPython 3.11 follows
+    state = PyThreadState_New(PyInterpreterState_Main());
+  }
   if (state == nullptr) return nullptr;
   PyEval_RestoreThread(state);
   return reinterpret_cast<deploy_thread>(state);

@@ -11,13 +11,20 @@
 
 namespace {
 
+void* (*allocate_reserve)(std::size_t) = nullptr;
+
 void* allocate(std::size_t size) {
   void* memory = std::malloc(size ? size : 1);
+  if (memory == nullptr && allocate_reserve != nullptr) memory = allocate_reserve(size ? size : 1);
   if (memory == nullptr) Py_FatalError("the guest of an interpreter is out of memory");
   return memory;
 }
 
 }  // namespace
+
+namespace deploy::guest {
+void use_reserve(void* (*allocate)(std::size_t)) { allocate_reserve = allocate; }
+}  // namespace deploy::guest
 
 void* operator new(std::size_t size) { return allocate(size); }
 void* operator new[](std::size_t size) { return allocate(size); }

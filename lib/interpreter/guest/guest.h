@@ -78,6 +78,9 @@ void drop_interrupts();
 // boot.cpp: before boot.
 void use_host_memory(const deploy_host& host);
 
+// cxx_runtime.cpp: before boot, too. Where `operator new` turns when malloc gives nothing.
+void use_reserve(void* (*allocate)(std::size_t size));
+
 // raw_memory.cpp: before boot, too. What Python leaves behind is freed when the image is unloaded.
 void use_tracked_raw_memory();
 

@@ -1,4 +1,5 @@
-// Memory that Python asks the C library for: large objects, and what it needs before and outside of objects.
+// Memory that Python asks the C library for, where an interpreter has no heap of its own (lib/loader/heap/heap.h): large objects,
+// and what it needs before and outside of objects.
 //
 // CPython ends without giving all of it back: the map of its arenas, its table of built-in modules and what the last living objects
 // hold are for the process to forget, and here the process goes on. So every block is known, and what is left is freed when the

@@ -15,7 +15,9 @@ namespace {
 
 TEST(Boot, GivesNoTableToAHostOfAnotherVersion) {
   LoadedGuest guest;
-  const deploy_host newer = {DEPLOY_ABI_VERSION + 1, sizeof(deploy_host), nullptr, nullptr, nullptr, nullptr, nullptr};
+  deploy_host newer{};
+  newer.abi_version = DEPLOY_ABI_VERSION + 1;
+  newer.size = sizeof newer;
   EXPECT_EQ(guest.entry()(&newer), nullptr);
   EXPECT_EQ(guest.entry()(nullptr), nullptr);
 }

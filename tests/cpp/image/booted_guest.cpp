@@ -26,7 +26,12 @@ struct StringSink : deploy_sink {
   std::string value;
 };
 
-constexpr deploy_host kHost = {DEPLOY_ABI_VERSION, sizeof(deploy_host), nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr deploy_host kHost = [] {
+  deploy_host host{};
+  host.abi_version = DEPLOY_ABI_VERSION;
+  host.size = sizeof host;
+  return host;
+}();
 
 }  // namespace
 

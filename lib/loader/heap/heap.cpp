@@ -1,0 +1,276 @@
+#include "lib/loader/heap/heap.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <mutex>
+#include <new>
+#include <utility>
+
+// The essay is in heap.h.
+
+namespace deploy::loader {
+
+namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kGranule = std::size_t{1} << DEPLOY_HEAP_GRANULE_BITS;
+constexpr std::size_t kGranules = std::size_t{1} << (DEPLOY_ADDRESS_BITS - DEPLOY_HEAP_GRANULE_BITS);
+constexpr std::size_t kMostReserve = std::size_t{2} << 20;
+// mimalloc's own tables are smaller than this and hold no blocks; its smallest segment is that of one block of 16 MiB.
+constexpr std::size_t kSmallestSegment = kGranule / 4;
+
+std::size_t round_up(std::size_t size, std::size_t step) { return (size + step - 1) / step * step; }
+
+// One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
+// call that takes long.
+std::mutex& tables_lock() {
+  static std::mutex* const lock = [] {
+    static std::mutex instance;
+    pthread_atfork([] { tables_lock().lock(); }, [] { tables_lock().unlock(); }, [] { tables_lock().unlock(); });
+    return &instance;
+  }();
+  return *lock;
+}
+
+// By granule. Made at the first heap, never unmapped; readers need no lock.
+std::atomic<deploy_heap**> g_owners{nullptr};
+
+Result<deploy_heap**> owners() {
+  if (deploy_heap** table = g_owners.load(std::memory_order_acquire)) return table;
+  void* memory =
+      ::mmap(nullptr, kGranules * sizeof(void*), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return Failure{ErrorCode::kSystem, std::string("mapping the table of heaps: ") + std::strerror(errno)};
+  deploy_heap** expected = nullptr;
+  if (!g_owners.compare_exchange_strong(expected, static_cast<deploy_heap**>(memory))) {
+    ::munmap(memory, kGranules * sizeof(void*));
+    return expected;
+  }
+  return static_cast<deploy_heap**>(memory);
+}
+
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> counter{0};
+  return ++counter;
+}
+
+// Address space from `alignment` on; readable, writable and zero.
+void* reserve(std::size_t size, std::size_t alignment) {
+  const std::size_t slack = alignment > kPage ? alignment : 0;
+  void* memory = ::mmap(nullptr, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  if (slack == 0) return memory;
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory), start = round_up(begin, alignment);
+  if (start > begin) ::munmap(memory, start - begin);
+  if (const std::size_t rest = begin + slack - start; rest != 0) ::munmap(reinterpret_cast<void*>(start + size), rest);
+  return reinterpret_cast<void*>(start);
+}
+
+// The bits of pages [first, last) that are `set` already.
+std::size_t count_bits(const std::vector<std::uint64_t>& bits, std::size_t first, std::size_t last) {
+  std::size_t count = 0;
+  for (std::size_t page = first; page < last;) {
+    const std::size_t within = page % 64, here = std::min<std::size_t>(64 - within, last - page);
+    const std::uint64_t mask = (here == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << here) - 1) << within;
+    count += static_cast<std::size_t>(std::popcount(bits[page / 64] & mask));
+    page += here;
+  }
+  return count;
+}
+
+void set_bits(std::vector<std::uint64_t>& bits, std::size_t first, std::size_t last, bool value) {
+  for (std::size_t page = first; page < last;) {
+    const std::size_t within = page % 64, here = std::min<std::size_t>(64 - within, last - page);
+    const std::uint64_t mask = (here == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << here) - 1) << within;
+    bits[page / 64] = value ? bits[page / 64] | mask : bits[page / 64] & ~mask;
+    page += here;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Heap>> Heap::create(std::size_t limit) {
+  auto table = owners();
+  if (!table) return table.failure();
+  std::unique_ptr<Heap> heap(new Heap(limit));
+  heap->shared_.owners = *table;
+  heap_live(*heap);
+  return heap;
+}
+
+Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMostReserve)) {
+  shared_.self = this;
+  shared_.serial = next_serial();
+  shared_.enter = heap_enter;
+  shared_.map = [](deploy_heap* self, std::size_t size, int in_use) {
+    // Its own tables are never refused: a thread that has none can allocate nothing at all, the reserve included.
+    const bool is_table = size < kSmallestSegment;
+    Heap& heap = of(self);
+    if (is_table) heap.begin_exemption();
+    void* memory = heap.map(size, !is_table, in_use != 0);
+    if (is_table) heap.end_exemption();
+    return memory;
+  };
+  shared_.unmap = [](deploy_heap* self, void* memory, std::size_t size) { return of(self).unmap(memory, size) ? 0 : -1; };
+  shared_.commit = [](deploy_heap* self, void* memory, std::size_t size) { return of(self).change(memory, size, true) ? 0 : -1; };
+  shared_.decommit = [](deploy_heap* self, void* memory, std::size_t size) {
+    return of(self).change(memory, size, false) ? 0 : -1;
+  };
+  shared_.free_foreign = deploy::loader::free_foreign;
+  shared_.realloc_foreign = deploy::loader::realloc_foreign;
+  shared_.size_of_foreign = deploy::loader::size_of_foreign;
+}
+
+Heap::~Heap() {
+  heap_retired(*this);
+  for (const auto& [start, region] : regions_) {
+    if (region.owned) set_owner(start, region.reserved, nullptr);
+    ::munmap(reinterpret_cast<void*>(start), region.reserved);
+  }
+}
+
+Heap& Heap::of(deploy_heap* shared) { return *static_cast<Shared*>(shared)->self; }
+
+Heap* Heap::owner(const void* block) noexcept {
+  deploy_heap* const* table = g_owners.load(std::memory_order_relaxed);
+  const auto granule = reinterpret_cast<std::uintptr_t>(block) >> DEPLOY_HEAP_GRANULE_BITS;
+  deploy_heap* found = table && granule < kGranules ? table[granule] : nullptr;
+  return found ? &of(found) : nullptr;
+}
+
+void Heap::set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept {
+  deploy_heap** table = g_owners.load(std::memory_order_relaxed);
+  for (std::size_t granule = start / kGranule; granule < (start + size) / kGranule; ++granule) {
+    std::atomic_ref(table[granule]).store(owner, std::memory_order_release);
+  }
+}
+
+bool Heap::has_room(std::size_t size) noexcept {
+  const bool reserve = std::atomic_ref(shared_.reserve_users).load(std::memory_order_relaxed) > 0;
+  const std::size_t most = reserve ? limit_ : limit_ - reserve_;
+  return size <= most && committed_ <= most - size;
+}
+
+// Under the lock.
+bool Heap::count_in(std::size_t size) noexcept {
+  if (limit_ != 0 && exemptions_.load() == 0 && !has_room(size)) return false;
+  committed_ += size;
+  peak_ = std::max(peak_, committed_);
+  return true;
+}
+
+void* Heap::map(std::size_t size, bool owned, bool committed) noexcept {
+  const std::size_t reserved = round_up(size, owned ? kGranule : kPage), counted = committed ? round_up(size, kPage) : 0;
+  {
+    const std::lock_guard guard(tables_lock());
+    if (!count_in(counted)) return nullptr;
+  }
+  void* memory = reserve(reserved, owned ? kGranule : kPage);
+  const std::lock_guard guard(tables_lock());
+  try {
+    if (memory) {
+      const auto start = reinterpret_cast<std::uintptr_t>(memory);
+      Region region{round_up(size, kPage), reserved, owned, std::vector<std::uint64_t>((reserved / kPage + 63) / 64)};
+      if (committed) set_bits(region.committed, 0, region.size / kPage, true);
+      regions_.emplace(start, std::move(region));
+      if (owned) set_owner(start, reserved, &shared_);
+      reserved_ += reserved;
+      return memory;
+    }
+  } catch (const std::bad_alloc&) {
+    ::munmap(memory, reserved);
+  }
+  committed_ -= counted;
+  return nullptr;
+}
+
+// The region that an address lies in, or the end. Under the lock.
+Heap::Regions::iterator Heap::region_of(std::uintptr_t address) {
+  const auto after = regions_.upper_bound(address);
+  if (after == regions_.begin()) return regions_.end();
+  const auto found = std::prev(after);
+  return address - found->first < found->second.size ? found : regions_.end();
+}
+
+bool Heap::unmap(void* memory, std::size_t size) noexcept {
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  std::size_t reserved = 0;
+  {
+    const std::lock_guard guard(tables_lock());
+    const auto found = regions_.find(start);
+    if (found != regions_.end() && round_up(size, kPage) == found->second.size) {
+      const Region& region = found->second;
+      reserved = region.reserved;
+      committed_ -= count_bits(region.committed, 0, region.size / kPage) * kPage;
+      reserved_ -= reserved;
+      if (region.owned) set_owner(start, reserved, nullptr);
+      regions_.erase(found);
+    }
+  }
+  // A part of a region keeps its place.
+  return reserved != 0 ? ::munmap(memory, reserved) == 0 : change(memory, size, false);
+}
+
+bool Heap::change(void* memory, std::size_t size, bool commit) noexcept {
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  {
+    const std::lock_guard guard(tables_lock());
+    const auto found = region_of(start);
+    if (found == regions_.end() || start - found->first + size > found->second.reserved) return false;
+    Region& region = found->second;
+    const std::size_t first = (start - found->first) / kPage, last = (start - found->first + size + kPage - 1) / kPage;
+    const std::size_t already = count_bits(region.committed, first, last);
+    if (commit) {
+      if (!count_in((last - first - already) * kPage)) return false;
+    } else {
+      committed_ -= already * kPage;
+    }
+    set_bits(region.committed, first, last, commit);
+  }
+  return commit || ::madvise(memory, size, MADV_DONTNEED) == 0;
+}
+
+void* Heap::allocate(std::size_t size) noexcept {
+  void* memory = map(size, false, true);
+  if (memory || size > DEPLOY_HEAP_SMALL) return memory;
+  std::atomic_ref(shared_.reserve_users).fetch_add(1);
+  memory = map(size, false, true);
+  std::atomic_ref(shared_.reserve_users).fetch_sub(1);
+  return memory;
+}
+
+void Heap::free(void* memory, std::size_t size) noexcept { unmap(memory, size); }
+
+HeapUsage Heap::usage() const {
+  const std::lock_guard guard(tables_lock());
+  return {committed_, peak_, reserved_, limit_};
+}
+
+std::vector<std::pair<std::string, void*>> Heap::symbols() {
+  return {{"deploy_own_heap", static_cast<deploy_heap*>(&shared_)}, {"deploy_current_heap", heap_current_symbol()}};
+}
+
+void Heap::set_thread_state(const TlsImage& tls) {
+  thread_state_.assign(tls.memory_size, std::byte{0});
+  std::memcpy(thread_state_.data(), tls.data, tls.file_size);
+}
+
+void Heap::set_allocator(const deploy_heap_allocator* allocator) {
+  allocator_ = allocator;
+  // What is kept for later would count, and be refused to those who need it in another size.
+  if (limit_ != 0) allocator->keep_nothing();
+  for (const deploy_heap_function* f = allocator->functions; f->name; ++f) functions_[f->name] = f->function;
+}
+
+void* Heap::function(std::string_view name) const {
+  const auto found = functions_.find(name);
+  return found == functions_.end() ? nullptr : found->second;
+}
+
+}  // namespace deploy::loader

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/loader/heap/heap_abi.h"
+#include "lib/loader/tls.h"
+#include "lib/support/result.h"
+
+// A heap for each namespace
+//
+// Private code that called the process's malloc would leave holes in it: what a namespace allocates in ten thousand places lies
+// between blocks of others, and what its libraries never free stays for ever. So each namespace has an allocator of its own. That
+// gives three things at once: when the namespace goes, all its memory goes, whoever forgot to free it; what it holds is known
+// exactly; and it can be limited: beyond the limit its malloc gives null, which is a MemoryError in that Python and nobody else's
+// concern.
+//
+// The allocator is mimalloc, a private library like any other, behind a thin front (allocator.c). Four things make it fit.
+//
+// Whose a block is. mimalloc takes memory in segments aligned to 32 MiB. One table for the process, an entry for each 32 MiB of
+// address space (32 MiB of zero pages, of which a few are ever touched), says which heap a segment belongs to; one load and one
+// comparison. So `free` and its like work from every side, whoever allocated:
+//   - private code frees what the C library or a shared library allocated (strdup, getline, a callback's result): the front sees
+//   that
+//     it is not its own, and hands it to the process's allocator;
+//   - the C library or a shared library frees or enlarges what private code allocated (getline's buffer, readline's completions):
+//     their calls of free, realloc and malloc_usable_size go through a table (the GOT), whose entries are changed in the C library
+//     and in the libraries that namespaces open (system_allocator.cpp), to functions that look first;
+//   - private code of one namespace frees what another's allocated: handed to that other.
+//
+// Threads. mimalloc keeps its state of a thread in nine bytes of initial-exec TLS, which every copy would need in every thread;
+// static TLS is scarce, and a thread that no namespace prepared (a worker of a shared OpenMP) would find them uninitialised. So all
+// copies share one place, and a second word there says whose state it holds. The front compares it before everything else; where
+// another heap's state is at hand, the two are exchanged (heap_threads.cpp). It is a cache with one entry in front of dynamic TLS,
+// and a thread seldom alternates. The end of a thread is told to each heap that it used, after all its destructors.
+//
+// The account. mimalloc reserves address space and commits parts of it, by mmap, mprotect and madvise, which in its library are
+// functions of ours. Memory is mapped readable and writable at once; to commit is to count, and to decommit gives pages back to the
+// system. So there are few system calls and mappings, and what was committed bounds what is resident. (Where the system gives huge
+// pages without being asked, they may reach into what is not committed.)
+//
+// The limit. A heap that is full still has a reserve for small requests: where a tensor is refused, there is memory to
+// say so, and for the next call. A limited heap keeps nothing for later: what is freed goes back to the system at once.
+//
+// The process's own choice. Where another allocator was put in front of the C library's (LD_PRELOAD, sanitizers), it is meant to
+// see all allocations: there are no private allocators then, and a heap counts only what is asked of it by allocate().
+namespace deploy::loader {
+
+struct HeapUsage {
+  std::size_t committed = 0;       // bytes that it holds at this moment, freed ones that it keeps for later included
+  std::size_t peak_committed = 0;  // the most that this ever was
+  std::size_t reserved = 0;        // bytes of address space
+  std::size_t limit = 0;           // 0: none
+};
+
+// The memory of one namespace. The destructor gives all of it back; no code of the namespace may run any more. Thread-safe.
+class Heap {
+ public:
+  // `limit` in bytes of committed memory; 0: none.
+  static Result<std::unique_ptr<Heap>> create(std::size_t limit);
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+  ~Heap();
+
+  // Whole pages, zeroed, counted as committed; null where there is no memory or the limit is reached.
+  void* allocate(std::size_t size) noexcept;
+  void free(void* memory, std::size_t size) noexcept;
+
+  // While there are more beginnings than ends, nothing is refused: for steps that code does not survive half-way.
+  void begin_exemption() { exemptions_.fetch_add(1); }
+  void end_exemption() { exemptions_.fetch_sub(1); }
+
+  HeapUsage usage() const;
+
+  // For the load of the allocator: what it is bound to, by symbol name; and afterwards what it says of itself. `tls` is the image
+  // of mimalloc's thread state. From then on threads may enter.
+  std::vector<std::pair<std::string, void*>> symbols();
+  static Result<StaticTls> thread_state_place(const TlsImage& tls);
+  void set_thread_state(const TlsImage& tls);
+  void set_allocator(const deploy_heap_allocator* allocator);
+  // The function of the malloc family that its namespace is to use for `name`; null for other names, and before set_allocator.
+  void* function(std::string_view name) const;
+
+  void enter() { shared_.enter(&shared_); }
+
+  std::uint64_t serial() const { return shared_.serial; }
+
+  // Whose block it is, or null. Lock-free.
+  static Heap* owner(const void* block) noexcept;
+  const deploy_heap_allocator* allocator() const { return allocator_; }
+
+ private:
+  // Of one mapping: which of its pages are committed.
+  struct Region {
+    std::size_t size = 0, reserved = 0;
+    bool owned = false;                    // whole granules, in the table
+    std::vector<std::uint64_t> committed;  // a bit for each page
+  };
+  using Regions = std::map<std::uintptr_t, Region>;
+
+  friend struct HeapThreads;
+  explicit Heap(std::size_t limit);
+  static Heap& of(deploy_heap* shared);
+  void* map(std::size_t size, bool owned, bool committed) noexcept;
+  bool unmap(void* memory, std::size_t size) noexcept;
+  bool change(void* memory, std::size_t size, bool commit) noexcept;
+  bool has_room(std::size_t size) noexcept;
+  bool count_in(std::size_t size) noexcept;
+  Regions::iterator region_of(std::uintptr_t address);
+  void set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept;
+
+  struct Shared : deploy_heap {
+    Heap* self = nullptr;
+  };
+  Shared shared_;
+  const std::size_t limit_, reserve_;    // the reserve is part of the limit
+  std::vector<std::byte> thread_state_;  // mimalloc's in a thread that it does not know yet
+  const deploy_heap_allocator* allocator_ = nullptr;
+  std::unordered_map<std::string_view, void*> functions_;
+  std::atomic<int> exemptions_{0};
+  // Guarded by heap.cpp's lock.
+  Regions regions_;
+  std::size_t committed_ = 0, peak_ = 0, reserved_ = 0;
+};
+
+// heap_threads.cpp. The calling thread's state of `heap` becomes the one at hand.
+void heap_enter(deploy_heap* heap);
+void heap_live(Heap& heap);     // its threads may be told of their end
+void heap_retired(Heap& heap);  // not any more; waits for those that are
+void* heap_current_symbol();    // this thread's deploy_current_heap
+
+// system_allocator.cpp. Whether the process's malloc is the C library's own.
+bool system_allocator_is_plain();
+// Makes the C library, and the shared library behind a handle with all that it needs, recognise blocks of heaps.
+void teach_system_allocator();
+void teach_system_allocator(void* handle);
+// What `found`, a function of the process's malloc family, has to be replaced by in code of a namespace with `heap`; itself
+// otherwise.
+void* private_counterpart(const Heap* heap, void* found, std::string_view name);
+void free_foreign(void* block);
+void* realloc_foreign(void* block, std::size_t size);
+std::size_t size_of_foreign(void* block);
+
+}  // namespace deploy::loader

@@ -1,0 +1,86 @@
+"""Interpreter.memory(), the limit, and what does not leak into an interpreter's heap from the machine."""
+
+import ctypes.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+import deploy
+
+TORCH = """
+import torch
+def too_much():
+    return torch.zeros(1 << 30)
+def some(n):
+    return torch.ones(n).sum().item()
+def train():
+    model = torch.nn.Linear(64, 64)
+    model(torch.ones(8, 64)).sum().backward()
+    return model.weight.grad.sum().item()
+"""
+
+MEGABYTE = 1 << 20
+
+
+def run(code, **variables):
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_bare_interpreter_is_small():
+    memory = deploy.Interpreter(deploy.Environment.bare()).memory()
+    assert memory.private_heap
+    assert MEGABYTE < memory.heap <= memory.heap_peak < 32 * MEGABYTE
+    assert memory.heap_limit == 0
+    assert memory.library_data > 0
+
+
+def test_torch_beyond_the_limit_raises_its_own_error_and_the_interpreter_goes_on():
+    environment = deploy.Environment.from_running_python()
+    environment.memory_limit = 600 * MEGABYTE
+    interpreter = deploy.Interpreter(environment)
+    interpreter.register_module("limited", TORCH)
+    with interpreter.acquire_session() as session:
+        with pytest.raises(deploy.Error, match="can't allocate memory") as caught:
+            session.global_("limited", "too_much")()
+        assert caught.value.python_type == "RuntimeError"
+        assert session.global_("limited", "some")(1000).to_value() == 1000
+    assert interpreter.memory().heap_peak <= 600 * MEGABYTE
+
+
+def test_an_interpreter_that_ran_a_backward_is_gone_when_it_is_gone():
+    interpreter = deploy.Interpreter(deploy.Environment.from_running_python())
+    interpreter.register_module("limited", TORCH)
+    with interpreter.acquire_session() as session:
+        assert session.global_("limited", "train")().to_value() == 64 * 64 * 8
+    before = deploy.stranded_interpreters()
+    del session, interpreter
+    assert deploy.stranded_interpreters() == before
+
+
+@pytest.mark.parametrize("limit", [-1, "much"])
+def test_a_limit_is_a_number_of_bytes(limit):
+    environment = deploy.Environment.bare()
+    environment.memory_limit = limit
+    with pytest.raises((deploy.Error, TypeError, RuntimeError)):
+        deploy.Interpreter(environment)
+
+
+ONE = "import deploy; i = deploy.Interpreter(deploy.Environment.bare()); print(i.memory().private_heap, i.memory().heap > 0)"
+
+
+def test_a_preloaded_malloc_serves_interpreters_as_well_and_memory_says_so():
+    library = ctypes.util.find_library("mimalloc")
+    assert library
+    assert run(ONE, LD_PRELOAD=library).stdout.split() == ["False", "True"]
+
+
+def test_settings_of_the_allocator_in_the_environment_are_not_the_interpreters():
+    done = run(ONE, MIMALLOC_VERBOSE="1", MIMALLOC_SHOW_STATS="1", MIMALLOC_LIMIT_OS_ALLOC="1")
+    assert done.stdout.split() == ["True", "True"]
+    assert done.stderr == ""
