@@ -22,8 +22,8 @@ from deploy._deploy import (
     python_version,
     read_manifest,
     sign_package,
-    verify_package,
     stranded_interpreters,
+    verify_package,
 )
 from deploy._environment import Environment
 from deploy._error import Error
