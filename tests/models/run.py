@@ -103,29 +103,39 @@ class Runner:
         return self.python.parent.parent
 
 
+def previous(kept: pathlib.Path) -> dict[tuple[str, str], dict]:
+    """The results of the last runs: {(name, form): result}."""
+    return {(name, form): result for name, form, result in json.loads(kept.read_text())} if kept.exists() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--base-python", default="/usr/bin/python3.11")
-    parser.add_argument("--only", default="*", help="models whose name matches")
+    parser.add_argument("--only", default="*", help="models whose name matches; the others keep their last results")
     parser.add_argument("--no-document", action="store_true", help="print what fails, and leave docs/models.md as it is")
     options = parser.parse_args()
     build = options.build.resolve()
     python = make_environment(build / "models" / "venv", options.base_python)
     runner = Runner(python, build)
-    entries = [entry for entry in runner.entries() if fnmatch.fnmatch(entry["name"], options.only)]
-    results = {}
+    entries = runner.entries()
+    kept = build / "models" / "results.json"
+    results = previous(kept) if options.only != "*" else {}
     for entry in entries:
         name = entry["name"]
+        if not fnmatch.fnmatch(name, options.only):
+            continue
         for form in ("extern", "interned"):
             if form == "interned" and not entry["libraries"]:
                 results[name, form] = {"impossible": entry["reason"]}
                 continue
             results[name, form] = runner.model(name, form)
             print(f"{name:>22} {form:<9} {document.one_line(results[name, form])}", flush=True)
-            kept = {f"{name}/{form}": result for (name, form), result in results.items()}
-            (build / "models" / "results.json").write_text(json.dumps(kept, indent=1))
-    table = document.Table(entries, results)
+            kept.write_text(json.dumps([[*key, result] for key, result in results.items()], indent=1))
+    done = [entry for entry in entries if (entry["name"], "interned") in results]
+    table = document.Table(
+        done, {key: results[key] for entry in done for key in ((entry["name"], "extern"), (entry["name"], "interned"))}
+    )
     if not options.no_document:
         (ROOT / "docs" / "models.md").write_text(table.text())
     print(table.summary())

@@ -358,7 +358,7 @@ def _constant_rate(progress):
 def gaussian_process():
     from gpytorch.kernels import RBFKernel, ScaleKernel
 
-    return ScaleKernel(RBFKernel(ard_num_dims=2)).eval(), (torch.randn(5, 2),), {}, "forward"
+    return ScaleKernel(RBFKernel(ard_num_dims=2)).eval(), (torch.randn(5, 2), torch.randn(3, 2)), {}, "forward"
 
 
 @model("Bayesian optimisation", "botorch", "gpytorch", "linear-operator")

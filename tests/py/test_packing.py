@@ -338,3 +338,36 @@ def test_own_code_travels_with_its_imports_and_data(tmp_path, monkeypatch):
     assert "own_net/unused.py" not in records and "own_net/.hidden" not in records
     assert "model/__init__.py" in records
     assert "not_installed_anywhere" not in records[".data/extern_modules"].decode()
+
+
+LATE = """
+class Net:
+    def __call__(self, x):
+        import json
+
+        from late_used import twice
+
+        return json.dumps(twice(x))
+
+
+def build():
+    import late_unused, not_installed_anywhere
+
+    return Net()
+"""
+
+
+def test_an_import_inside_a_function_counts_if_the_example_gets_there(tmp_path, monkeypatch):
+    (tmp_path / "late_net.py").write_text(LATE)
+    (tmp_path / "late_used.py").write_text("import torch\n\n\ndef twice(x):\n    return 2 * x\n")
+    (tmp_path / "late_unused.py").write_text("import numpy\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import late_net
+
+    try:
+        summary = save(tmp_path / "net.pt", late_net.Net(), example_args=(2,), verify=False)
+    finally:
+        for name in ("late_net", "late_used"):
+            sys.modules.pop(name, None)
+    assert summary.own_modules == ["late_net", "late_unused", "late_used"]
+    assert list(summary.externs) == ["torch"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import inspect
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 SEED = 20
@@ -18,6 +20,24 @@ def seed(value: int = SEED) -> None:
         sys.modules["numpy"].random.seed(value)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(value)
+
+
+@contextlib.contextmanager
+def observed_imports() -> Iterator[set[tuple[str, str]]]:
+    """The import statements that run meanwhile: (module that has the statement, top-level name that it imports)."""
+    found: set[tuple[str, str]] = set()
+    original = builtins.__import__
+
+    def observe(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        if level == 0 and globals:
+            found.add((globals.get("__name__", ""), name.partition(".")[0]))
+        return original(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = observe
+    try:
+        yield found
+    finally:
+        builtins.__import__ = original
 
 
 def call(obj: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

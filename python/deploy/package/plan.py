@@ -85,9 +85,15 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 class Plan:
-    """Filled by the calls of add_*(), in any order; finish() then decides what is left."""
+    """Filled by the calls of add_*(), in any order; finish() then decides what is left.
 
-    def __init__(self, intern: Iterable[str], extern: Iterable[str], resource_package: str) -> None:
+    `imports` are the import statements that ran while the example did: (module, top-level name that it imports).
+    """
+
+    def __init__(
+        self, intern: Iterable[str], extern: Iterable[str], resource_package: str, imports: set[tuple[str, str]] | None = None
+    ) -> None:
+        self._imports = imports
         self.installed = Installed()
         self.own: dict[str, OwnModule] = {}
         self.data: dict[str, pathlib.Path] = {}  # record -> file
@@ -240,8 +246,8 @@ class Plan:
             )
 
     def _follow(self, module: OwnModule, filename: str, required: bool) -> None:
-        """What a module imports. The object is alive and its example has run, so what it needs is loaded: an import inside a
-        function that is not loaded was not needed for that, and is no condition of loading the package."""
+        """What a module imports. An import inside a function is a condition of loading the package only if it ran when the example
+        did; without an example, if the module is loaded."""
         try:
             imports = imports_of(module.source, module.name, module.is_package, filename)
         except (SyntaxError, ValueError) as error:
@@ -258,8 +264,13 @@ class Plan:
                         )
                     )
             else:
-                used = found.module in sys.modules or (required and not found.deferred)
+                used = self._ran(module.name, found.module) if found.deferred else required
                 self._need(found.module, f"{module.name} imports it", required=used and not found.optional)
+
+    def _ran(self, module: str, imported: str) -> bool:
+        if self._imports is None:
+            return imported in sys.modules
+        return (module, imported.partition(".")[0]) in self._imports
 
     def _add_named(self, pattern: str, name: str) -> None:
         """What `intern` names is interned whether something is known to need it or not."""

@@ -61,6 +61,7 @@ class _Pickles:
         self.references: dict[str, None] = {}
         self.problems: list[Problem] = []
         self.records: dict[str, bytes] = {}
+        self.imports: set[tuple[str, str]] | None = None  # those of the example's call, where there is one
 
     def add(self, record: str, root: str, obj: Any) -> list[Problem]:
         """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record."""
@@ -125,7 +126,8 @@ def save(
         entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED})
 
     tell("deciding what goes in")
-    plan = Plan(intern, extern, package)
+    imports = None if pickles.imports is None else {(names.packaged(module), name) for module, name in pickles.imports}
+    plan = Plan(intern, extern, package, imports)
     _fill(plan, pickles, names)
     problems += plan.problems
     if problems:
@@ -173,7 +175,8 @@ def _record_example(
     if problems or not attempt:
         return entry, problems
     tell("running the example")
-    result = examples.call(obj, method, args, kwargs)
+    with examples.observed_imports() as pickles.imports:
+        result = examples.call(obj, method, args, kwargs)
     refused = pickles.add(f"{EXAMPLES_PACKAGE}/{outputs}", "result", result)
     if refused:
         notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
