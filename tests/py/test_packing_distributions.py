@@ -222,3 +222,27 @@ def test_a_tolerance_is_for_numbers_only_and_is_told(site, environment, tmp_path
     save(tmp_path / "p.pt", pure_model(), example_args=(2.0,), environment=environment, tolerance=1e-6)
     found = verify(tmp_path / "p.pt", environment=environment)
     assert not found.exact and 0 < found.largest < 1e-7
+
+
+def test_results_are_compared_by_kind():
+    import numpy
+    import torch
+
+    from deploy.package.guest_check import check
+
+    def differences(found, expected, tolerance=None):
+        return check(lambda: found, ((), {}), expected, "__call__", 0, tolerance, True)["differences"]
+
+    nan = float("nan")
+    for same in (torch.tensor([1.0, nan]), numpy.array(["a", "b"]), numpy.array([1, None]), {"a": [1, (2.0, nan)]}, b"x", {1, 2}):
+        assert differences(same, same) == []
+    assert differences(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5])) == ["result: 1 of 2 elements differ, by up to 0.5"]
+    assert differences(torch.tensor([1.0]), torch.tensor([1.0 + 1e-7]), tolerance=1e-6) == []
+    assert differences(torch.tensor([1.0]), torch.tensor([nan]), tolerance=1.0) != []
+    assert differences(torch.tensor([1]), torch.tensor([1.0])) == ["result is torch.int64 (1,), recorded was torch.float32 (1,)"]
+    assert differences(numpy.array([1.0, 2.0]), numpy.array([[1.0, 2.0]])) != []
+    assert differences({"a": 1}, {"b": 1}) == ["result has the keys ['a'], recorded were ['b']"]
+    assert differences([1, 2], [1]) == ["result has 2 elements, recorded were 1"]
+    assert differences([1, "x"], [1, "y"]) == ["result[1] is 'x', recorded was 'y'"]
+    assert differences(1.0, 1.5) == ["result is 1.0, recorded was 1.5"]
+    assert differences(True, 1) == ["result is a bool, recorded was a int"]

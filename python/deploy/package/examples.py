@@ -22,6 +22,11 @@ def seed(value: int = SEED) -> None:
         sys.modules["torch"].manual_seed(value)
 
 
+def threads() -> int | None:
+    """torch's number of threads, which has a part in how sums are rounded; None without torch."""
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+
+
 @contextlib.contextmanager
 def observed_imports() -> Iterator[set[tuple[str, str]]]:
     """The import statements that run meanwhile: (module that has the statement, top-level name that it imports)."""

@@ -123,7 +123,7 @@ def save(
         args, kwargs = tuple(example_args or ()), dict(example_kwargs or {})
         entry, more = _record_example(pickles, obj, method, args, kwargs, tell, notes, attempt=not problems)
         problems += more
-        entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED})
+        entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED, "threads": examples.threads()})
 
     tell("deciding what goes in")
     imports = None if pickles.imports is None else {(names.packaged(module), name) for module, name in pickles.imports}

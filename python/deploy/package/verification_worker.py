@@ -40,14 +40,14 @@ def run_example(manager: Any, package: Any, described: Any, number: int, example
     model = package.load_pickle(described["package"], described["resource"])
     inputs = package.load_pickle(*example["inputs"])
     outputs = package.load_pickle(*example["outputs"]) if example["outputs"] else None
-    seed, tolerance = example.get("seed", 0), example.get("tolerance")
+    seed, tolerance, threads = example.get("seed", 0), example.get("tolerance"), example.get("threads")
 
     def run(interpreter: Any) -> dict[str, Any]:
         try:
             with interpreter.acquire_session() as session:
                 objects = [session.from_replicated(each) for each in (model, inputs, outputs or inputs)]
                 check = session.global_(CHECK, "check")
-                found = check(*objects, described["method"], seed, tolerance, outputs is not None).to_value()
+                found = check(*objects, described["method"], seed, tolerance, outputs is not None, threads).to_value()
         except deploy.Error as error:
             return {"failures": [failure(number, error)], "largest": 0.0}
         largest = found["largest"]
