@@ -258,6 +258,22 @@ def test_a_name_that_every_interpreter_has_is_refused(bare, tmp_path, raises):
     assert "module 'types' is imported already" in caught.value.message
 
 
+def test_what_the_environment_took_from_a_package_stays_for_the_next_one(make_manager, tmp_path):
+    (tmp_path / "outside.py").write_text("import lib_a\nfrom lib_a.lazy import Thing\n")
+    manager = make_manager(extra_paths=[tmp_path])
+    paths = [write(tmp_path / "a.pt"), write(tmp_path / "b.pt", versioned("2.0"))]
+    for _ in range(2):
+        package = manager.load_package(paths[0])
+        model = package.load_pickle("model", "model.pkl")
+        assert model.call_method("run", "import outside\nresult = outside.Thing is lib_a.lazy.Thing") is True
+        assert [each.id for each in package.interpreters] == [each.id for each in manager.interpreters]
+        del model, package
+        assert imported_in(manager, "lib_a") == [True]
+        assert imported_in(manager, "own_code") == [False]
+    other = manager.load_package(paths[1])
+    assert [each.id for each in other.interpreters] != [each.id for each in manager.interpreters]
+
+
 # The cache
 
 

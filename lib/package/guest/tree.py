@@ -5,8 +5,10 @@ own are another. Modules have their own names, are in sys.modules, and have real
 sys.path, so that importlib.resources, importlib.metadata, pkgutil and whatever else looks there find them. In front of it all
 stands the finder of package.py: a unit's top-level names are the unit's, whatever the environment has.
 
-A unit that is in several open packages is one set of modules. Different code of one name is never in one interpreter: the host asks
-conflicts() in all interpreters of a set before it opens the package in any of them, and takes another set otherwise.
+A unit that is in several open packages is one set of modules. When the last of these is closed its modules leave, unless modules of
+the environment refer to them (torch.hub has `from tqdm import tqdm`): then it stays as it is, for the next package with it.
+Different code of one name is never in one interpreter: the host asks conflicts() in all interpreters of a set before it opens the
+package in any of them, and takes another set otherwise.
 """
 
 import builtins
@@ -22,11 +24,8 @@ from _deploy import externs as _externs
 from _deploy import package as _package
 from _deploy import registries
 
-# Key -> open unit.
+# Key -> unit that is in this interpreter.
 _units = {}
-
-# Top-level names of modules that stay although they refer to a unit's modules that left, and those of that unit.
-_stale = set()
 
 
 @functools.cache
@@ -46,7 +45,7 @@ def _loader_of(base):
 
 
 class Unit:
-    """One unpacked unit, as long as a package with it is open."""
+    """One unpacked unit."""
 
     def __init__(self, key, folder, tops):
         self.key = key
@@ -57,21 +56,19 @@ class Unit:
         self.is_distribution = any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
 
     def importer(self):
-        return self.users[0]
+        """One of the open packages with it, or None."""
+        return self.users[0] if self.users else None
 
     def add(self, importer):
-        if not self.users:
+        if self.key not in _units:
             registries.remember()
             _units[self.key] = self
             _package._owners.update(dict.fromkeys(self.tops, self))
             sys.path.insert(0, self.folder)
         self.users.append(importer)
 
-    def drop(self, importer):
-        """Returns whether modules left."""
-        self.users.remove(importer)
-        if self.users:
-            return False
+    def leave(self):
+        """Takes the modules out. Returns whether there were any."""
         del _units[self.key]
         for top in self.tops:
             if _package._owners.get(top) is self:
@@ -79,18 +76,19 @@ class Unit:
         sys.path[:] = [folder for folder in sys.path if folder != self.folder]
         for folder in [folder for folder in sys.path_importer_cache if self._has(folder)]:
             del sys.path_importer_cache[folder]
-        removed = {name: sys.modules.pop(name) for name, module in list(sys.modules.items()) if self._is_mine(name, module)}
+        names = [name for name, module in sys.modules.items() if self.has_module(name, module)]
+        for name in names:
+            del sys.modules[name]
         for file in [file for file in linecache.cache if self._has(file)]:
             del linecache.cache[file]
-        if removed:
+        if names:
             registries.forget(self.tops)
-            self._note_stale(removed)
-        return bool(removed)
+        return bool(names)
 
     def _has(self, path):
         return isinstance(path, str) and (path == self.folder or path.startswith(self.folder + os.sep))
 
-    def _is_mine(self, name, module):
+    def has_module(self, name, module):
         if name.partition(".")[0] not in self.tops:
             return False
         file = getattr(module, "__file__", None)
@@ -98,22 +96,6 @@ class Unit:
             return self._has(file)
         path = getattr(module, "__path__", None)  # a namespace package may have parts elsewhere
         return path is None or not list(path) or any(map(self._has, path))
-
-    def _note_stale(self, removed):
-        modules = {id(module) for module in removed.values()}
-        for name, module in list(sys.modules.items()):
-            values = getattr(module, "__dict__", {}).values()
-            if any(id(value) in modules or self._defines(value) for value in list(values)):
-                _stale.add(name.partition(".")[0])
-                _stale.update(self.tops)
-
-    def _defines(self, value):
-        # By its true type: objects may pretend to another class, and warn when they are asked.
-        if not issubclass(type(value), (type, FunctionType)):
-            return False
-        module = value.__dict__.get("__module__")
-        module = value.__module__ if module is None and type(value) is FunctionType else module
-        return isinstance(module, str) and module.partition(".")[0] in self.tops
 
     # Imports.
 
@@ -131,6 +113,8 @@ class Unit:
         namespace = module.__dict__
         namespace["__torch_package__"] = True
         importer = self.importer()
+        if importer is None:
+            return
         if importer.externs is not None or (not self.is_distribution and _package._SELF.encode() in loader.get_data(loader.path)):
             namespace["__builtins__"] = {**builtins.__dict__, "__import__": importer._import_hook}
 
@@ -164,7 +148,9 @@ class TreeImporter(_package.PackageImporter):
     def close(self):
         left = super().close()
         for unit in self._units:
-            left = unit.drop(self) or left
+            unit.users.remove(self)
+        for unit in _unreferenced({unit for unit in _units.values() if not unit.users}):
+            left = unit.leave() or left
         return left
 
     def owns(self, name):
@@ -175,6 +161,39 @@ class TreeImporter(_package.PackageImporter):
         if name.partition(".")[0] in self._tops:
             return importlib.import_module(name)
         return super().import_module(name, package)
+
+
+def _unreferenced(units):
+    """Those of `units` to which no module refers that is in none of them."""
+    while units:
+        by_top = {top: unit for unit in units for top in unit.tops}
+        by_module, others = {}, []
+        for name, module in list(sys.modules.items()):
+            unit = by_top.get(name.partition(".")[0])
+            if unit is not None and unit.has_module(name, module):
+                by_module[id(module)] = unit
+            else:
+                others.append(module)
+        referred = set()
+        for module in others:
+            for value in list(getattr(module, "__dict__", {}).values()):
+                referred.add(by_module.get(id(value)) or by_top.get(_top_of_definition(value)))
+        if referred.isdisjoint(units):
+            break
+        units = units - referred
+    return units
+
+
+def _top_of_definition(value):
+    """The top-level name of the module that a class or function is of; None for anything else."""
+    # By its true type: objects may pretend to another class, and warn when they are asked.
+    if type(value) is FunctionType:
+        module = value.__module__
+    elif issubclass(type(value), type):
+        module = value.__dict__.get("__module__")
+    else:
+        return None
+    return module.partition(".")[0] if isinstance(module, str) else None
 
 
 def unit_folders():
@@ -191,21 +210,22 @@ def conflicts(units, externs):
             owner = _package._owners.get(top)
             module = sys.modules.get(top)
             if owner is not None:
-                found.append(f"module {top!r} belongs to package {owner.importer().filename!r}")
+                found.append(f"module {top!r} belongs to {_describe(owner)}")
             elif top in sys.modules:
                 origin = getattr(module, "__file__", None) or "the interpreter"
                 found.append(f"module {top!r} is imported already, from {origin}")
-            elif top in _stale:
-                found.append(f"module {top!r} of a package that was dropped is still referred to")
             else:
                 users = [each.filename for each in _package._open.values() if top in _tops(each.extern_modules)]
                 found.extend(f"package {user!r} takes module {top!r} from the environment" for user in users[:1])
     for top in _tops(externs):
         if top in _package._owners:
-            found.append(f"module {top!r} belongs to package {_package._owners[top].importer().filename!r}")
-        elif top in _stale:
-            found.append(f"module {top!r} refers to a package that was dropped")
+            found.append(f"module {top!r} belongs to {_describe(_package._owners[top])}")
     return found
+
+
+def _describe(owner):
+    importer = owner.importer()
+    return "a package that was dropped, and is still referred to" if importer is None else f"package {importer.filename!r}"
 
 
 def _tops(names):
