@@ -11,7 +11,6 @@
 #include <cstring>
 #include <utility>
 
-#include "lib/package/digest.h"
 #include "lib/package/signing.h"
 
 namespace deploy {
@@ -111,40 +110,67 @@ Result<void> PackageFile::find_records() {
 }
 
 // The table that was read so far is not to be trusted yet: it says only what need not be copied, and where the signed part would
-// end. Afterwards it is read again from the copy.
+// end. Afterwards it is read again from the copy, and has to say the same: then the signature lies where the copy has it, too.
 Result<void> PackageFile::copy_and_verify() {
-  // Whatever the parts of the file are, the last bytes of a signed one are its signature's.
-  Result<std::optional<PackageSignature>> signature = PackageSignature::parse(archive_.comment());
-  if (!signature) signature = std::optional<PackageSignature>();  // damaged: not trusted
   Result<std::vector<std::string>> keys = key_names(options_.trusted_keys);
   if (!keys) return std::move(keys.failure());
-
   FileDescriptor memory(::memfd_create("deploy-package", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  const auto size = static_cast<std::uint64_t>(identity_[2]);
   if (!memory.valid() || ::ftruncate(memory.get(), identity_[2]) != 0) {
     return Failure{ErrorCode::kSystem,
-                   "no memory file of " + std::to_string(size) + " bytes for '" + path_ + "': " + std::strerror(errno)};
+                   "no memory file of " + std::to_string(identity_[2]) + " bytes for '" + path_ + "': " + std::strerror(errno)};
   }
+  const Result<Digests> digests = copy(memory.get());
+  if (!digests) return digests.failure();
+  if (!options_.sha256.empty()) {
+    std::string expected = options_.sha256;
+    std::ranges::transform(expected, expected.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+    if (expected != hex(digests->whole)) {
+      return Failure{ErrorCode::kUntrusted,
+                     "package '" + path_ + "' has the SHA-256 " + hex(digests->whole) + "; expected " + expected};
+    }
+  }
+  if (!keys->empty()) {
+    Result<std::optional<PackageSignature>> signature = PackageSignature::parse(archive_.comment());
+    if (!signature) return std::move(signature.failure()).within("package '" + path_ + "'");
+    if (Result<void> trusted = check_trusted(*signature, digests->signed_part, *keys, path_); !trusted) return trusted;
+  }
+  ::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+
+  memory_ = std::move(memory);
+  const Archive before = std::exchange(archive_, Archive());
+  if (Result<void> found = find_records(); !found) return found;
+  const auto same = [](const Record& a, const Record& b) {
+    return a.name == b.name && a.offset == b.offset && a.stored_size == b.stored_size && a.deflated == b.deflated;
+  };
+  if (before.comment_offset() != archive_.comment_offset() || before.comment() != archive_.comment() ||
+      !std::ranges::equal(before.records(), archive_.records(), same)) {
+    return damaged("was changed while it was being read");
+  }
+  return {};
+}
+
+// Copies the file, without the weights that are to be mapped from it.
+Result<PackageFile::Digests> PackageFile::copy(int target) const {
   std::vector<const Record*> left_out;
   for (const Record& record : archive_.records()) {
     if (record.is_mapped() && !options_.in_memory) left_out.push_back(&record);
   }
   std::ranges::sort(left_out, {}, &Record::offset);
 
+  const auto size = static_cast<std::uint64_t>(identity_[2]);
   Sha256 whole;
   std::optional<Sha256Digest> signed_part;
   std::vector<std::byte> piece(kPiece);
-  auto next_left_out = left_out.begin();
+  auto next = left_out.begin();
   for (std::uint64_t at = 0; at < size;) {
     // Pieces end where the comment begins, and where weights begin and end.
     std::uint64_t end = std::min(size, at + kPiece);
     if (at < archive_.comment_offset()) end = std::min(end, archive_.comment_offset());
-    while (next_left_out != left_out.end() && (*next_left_out)->offset + (*next_left_out)->stored_size <= at) ++next_left_out;
+    while (next != left_out.end() && (*next)->offset + (*next)->stored_size <= at) ++next;
     bool copied = true;
-    if (next_left_out != left_out.end()) {
-      const std::uint64_t first = (*next_left_out)->offset;
-      copied = at < first;
-      end = std::min(end, copied ? first : first + (*next_left_out)->stored_size);
+    if (next != left_out.end()) {
+      copied = at < (*next)->offset;
+      end = std::min(end, (*next)->offset + (copied ? 0 : (*next)->stored_size));
     }
     const std::span<std::byte> bytes(piece.data(), static_cast<std::size_t>(end - at));
     const Result<std::size_t> read = read_at(file_.get(), bytes.data(), bytes.size(), at, path_);
@@ -153,7 +179,7 @@ Result<void> PackageFile::copy_and_verify() {
     if (at == archive_.comment_offset()) signed_part = Sha256(whole).finish();
     whole.add(bytes);
     for (std::size_t done = 0; copied && done < bytes.size();) {
-      const ssize_t n = ::pwrite(memory.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
+      const ssize_t n = ::pwrite(target, bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) return Failure{ErrorCode::kSystem, "cannot copy '" + path_ + "' into memory: " + std::strerror(errno)};
       done += static_cast<std::size_t>(n);
@@ -161,27 +187,7 @@ Result<void> PackageFile::copy_and_verify() {
     at = end;
   }
   const Sha256Digest digest = whole.finish();
-  if (!options_.sha256.empty()) {
-    std::string expected = options_.sha256;
-    std::ranges::transform(expected, expected.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
-    if (expected != hex(digest)) {
-      return Failure{ErrorCode::kUntrusted, "package '" + path_ + "' has the SHA-256 " + hex(digest) + "; expected " + expected};
-    }
-  }
-  if (!keys->empty()) {
-    const Sha256Digest part = signed_part.value_or(digest);
-    if (Result<void> trusted = check_trusted(*signature, part, *keys, path_); !trusted) return trusted;
-  }
-  ::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
-
-  memory_ = std::move(memory);
-  std::vector<Record> unverified = archive_.records();
-  if (Result<void> found = find_records(); !found) return found;
-  const auto same = [](const Record& a, const Record& b) {
-    return a.name == b.name && a.offset == b.offset && a.stored_size == b.stored_size;
-  };
-  if (!std::ranges::equal(unverified, archive_.records(), same)) return damaged("was changed while it was being read");
-  return {};
+  return Digests{digest, signed_part.value_or(digest)};
 }
 
 Result<void> PackageFile::find_manifest() {

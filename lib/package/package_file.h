@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/package/archive.h"
+#include "lib/package/digest.h"
 #include "lib/package/manifest_record.h"
 #include "lib/support/file.h"
 
@@ -70,7 +71,11 @@ class PackageFile {
   PackageFile() = default;
   Result<void> find_file();
   Result<void> find_records();
+  struct Digests {
+    Sha256Digest whole, signed_part;
+  };
   Result<void> copy_and_verify();
+  Result<Digests> copy(int target) const;
   Result<void> find_manifest();
   Result<void> read_stored(int descriptor, const Record& record, const Sink& sink) const;
   Failure damaged(const std::string& problem) const;
