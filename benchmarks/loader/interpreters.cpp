@@ -34,7 +34,7 @@ void come_and_go(int count) {
 // Sums of the mappings of `library` that hold code.
 void print_text_pages(const std::string& library) {
   std::ifstream smaps("/proc/self/smaps");
-  long rss = 0, pss = 0, mappings = 0;
+  long rss = 0, pss = 0, anonymous = 0, mappings = 0;
   bool is_text = false;
   for (std::string line; std::getline(smaps, line);) {
     std::istringstream words(line);
@@ -46,10 +46,11 @@ void print_text_pages(const std::string& library) {
       mappings += is_text;
     } else if (is_text && (std::istringstream(second) >> kilobytes)) {
       if (first == "Rss:") rss += kilobytes;
+      if (first == "Anonymous:") anonymous += kilobytes;
       if (first == "Pss:") pss += kilobytes;
     }
   }
-  std::printf("{\"mappings\": %ld, \"rss_kb\": %ld, \"pss_kb\": %ld}\n", mappings, rss, pss);
+  std::printf("{\"mappings\": %ld, \"rss_kb\": %ld, \"anonymous_kb\": %ld, \"pss_kb\": %ld}\n", mappings, rss, anonymous, pss);
 }
 
 void pages(int count, const char* site_packages, const char* library) {

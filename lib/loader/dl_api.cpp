@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "lib/loader/interpose.h"
@@ -16,6 +17,8 @@
 namespace deploy::loader {
 
 namespace {
+
+constexpr int kRequestPhdr = 11;  // RTLD_DI_PHDR; <dlfcn.h> has it since glibc 2.36
 
 #define DEPLOY_CALLER library_at(__builtin_return_address(0))
 
@@ -205,26 +208,65 @@ namespace {
 int ns_dladdr(const void* address, Dl_info* info) { return address_info(address, info, nullptr, 0); }
 int ns_dladdr1(const void* address, Dl_info* info, void** extra, int flags) { return address_info(address, info, extra, flags); }
 
-int ns_dlinfo(void* handle, int request, void* result) {
-  Library* caller = DEPLOY_CALLER;
-  Library* library = caller ? as_library(*caller->owner, handle) : nullptr;
-  if (!library) return ::dlinfo(handle, request, result);
+// The folders that a library's own dlopen calls search, as RTLD_DI_SERINFO wants them: the table, then the texts. With
+// `only_size` just how much that is, and how many (RTLD_DI_SERINFOSIZE).
+void search_info(const Library& library, Dl_serinfo* result, bool only_size) {
+  const SearchPath search = search_path_of(library.dynamic, library.path, {});
+  std::vector<std::string> folders = search.rpath;
+  folders.insert(folders.end(), search.runpath.begin(), search.runpath.end());
+  const std::size_t table = offsetof(Dl_serinfo, dls_serpath) + folders.size() * sizeof(Dl_serpath);
+  std::size_t size = table;
+  for (const std::string& folder : folders) size += folder.size() + 1;
+  if (only_size) {
+    result->dls_size = size;
+    result->dls_cnt = static_cast<unsigned>(folders.size());
+    return;
+  }
+  char* text = reinterpret_cast<char*>(result) + table;
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    result->dls_serpath[i] = {text, 0};
+    text = std::copy_n(folders[i].c_str(), folders[i].size() + 1, text);
+  }
+}
+
+int library_info(Library& library, int request, void* result) {
   switch (request) {
+    case RTLD_DI_LMID:
+      *static_cast<Lmid_t*>(result) = LM_ID_BASE;
+      return 0;
     case RTLD_DI_LINKMAP:
-      *static_cast<link_map**>(result) = &library->link;
+      *static_cast<link_map**>(result) = &library.link;
       return 0;
     case RTLD_DI_ORIGIN: {
-      const std::string origin = expand_origin("$ORIGIN", library->path);
+      const std::string origin = expand_origin("$ORIGIN", library.path);
       std::memcpy(result, origin.c_str(), origin.size() + 1);
       return 0;
     }
-    case RTLD_DI_TLS_MODID:
-      *static_cast<std::size_t*>(result) = library->tls_module;
+    case RTLD_DI_SERINFO:
+    case RTLD_DI_SERINFOSIZE:
+      search_info(library, static_cast<Dl_serinfo*>(result), request == RTLD_DI_SERINFOSIZE);
       return 0;
+    case RTLD_DI_TLS_MODID:
+      *static_cast<std::size_t*>(result) = library.tls_module;
+      return 0;
+    case RTLD_DI_TLS_DATA:
+      *static_cast<void**>(result) = tls_block(library.tls_module);
+      return 0;
+    case kRequestPhdr:
+      *static_cast<const ElfW(Phdr)**>(result) = library.image.program_headers.data();
+      return static_cast<int>(library.image.program_headers.size());
     default:
       set_error("dlinfo: request " + std::to_string(request) + " is not known for a private library");
       return -1;
   }
+}
+
+int ns_dlinfo(void* handle, int request, void* result) {
+  Library* caller = DEPLOY_CALLER;
+  if (!caller) return ::dlinfo(handle, request, result);
+  if (Library* library = as_library(*caller->owner, handle)) return library_info(*library, request, result);
+  // The namespace itself stands for the main program.
+  return ::dlinfo(handle == caller->owner ? ::dlopen(nullptr, RTLD_LAZY) : handle, request, result);
 }
 
 }  // namespace

@@ -45,6 +45,8 @@ void read_entry(const Elf64_Dyn& d, DynamicTable& t, RawDynamic& raw) {
     case DT_FLAGS_1:
       t.no_delete = (v & DF_1_NODELETE) != 0;
       t.init_first = (v & DF_1_INITFIRST) != 0;
+      t.no_open = (v & DF_1_NOOPEN) != 0;
+      t.is_program = (v & DF_1_PIE) != 0;
       break;
     case DT_SYMTAB:
       t.symbols = v;

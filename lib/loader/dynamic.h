@@ -19,6 +19,8 @@ struct DynamicTable {
   bool static_tls = false;                  // DF_STATIC_TLS
   bool no_delete = false;                   // DF_1_NODELETE
   bool init_first = false;                  // DF_1_INITFIRST
+  bool no_open = false;                     // DF_1_NOOPEN: not to be opened at run time
+  bool is_program = false;                  // DF_1_PIE
   std::uint64_t symbols = 0, strings = 0, strings_size = 0;
   std::uint64_t gnu_hash = 0, sysv_hash = 0;
   std::uint64_t version_symbols = 0;  // DT_VERSYM

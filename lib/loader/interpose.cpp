@@ -108,6 +108,7 @@ int ns_dl_iterate_phdr(int (*callback)(dl_phdr_info*, std::size_t, void*), void*
         info.dlpi_adds = caller->owner->added_count;
         info.dlpi_subs = caller->owner->removed_count;
         info.dlpi_tls_modid = library->tls_module;
+        info.dlpi_tls_data = tls_block(library->tls_module);
         list.push_back(info);
       }
     }

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "lib/loader/debugger.h"
+#include "lib/loader/executable_stack.h"
 #include "lib/loader/object_index.h"
 #include "lib/loader/relocate.h"
 
@@ -100,6 +101,10 @@ class Load {
   // Maps one file and makes it a library of the namespace.
   Result<Library*> add(const std::string& path, LibraryFile file, Library* loaded_by) {
     if (added_.size() >= kMaxLibrariesPerLoad) return Failure{ErrorCode::kLoader, path + ": needs more than 4096 libraries"};
+    if (file.dynamic().no_open)
+      return Failure{ErrorCode::kLoader, path + ": must not be opened at run time (linked with -z nodlopen)"};
+    if (file.dynamic().is_program)
+      return Failure{ErrorCode::kLoader, path + ": a position-independent executable, expected a shared library"};
     auto library = std::make_unique<Library>();
     library->owner = &space_;
     library->path = path;
@@ -305,6 +310,9 @@ class Load {
     if (!known) keep_resolution(scope.key(), std::make_shared<const ResolutionRecord>(std::move(fresh)));
     run_deferred(deferred);
     for (const Library* library : added_) {
+      if (library->image.executable_stack) {
+        if (auto done = make_stacks_executable(); !done) return std::move(done.failure()).within(library->path);
+      }
       if (auto done = check_functions(*library); !done) return done;
       if (auto done = library->mapping.protect(library->image, library->dynamic.text_relocations); !done) return done;
     }

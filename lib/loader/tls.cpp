@@ -313,6 +313,12 @@ void* tls_get_addr(const TlsIndex* index) {
   return get_addr_slow(index);
 }
 
+void* tls_block(std::uint64_t module) {
+  const Blocks* blocks = deploy_tls_blocks;
+  const std::size_t slot = module & ~kPrivateTlsModule;
+  return module != 0 && slot < blocks->size() ? blocks->block[slot] : nullptr;
+}
+
 namespace {
 
 struct SystemSearch {

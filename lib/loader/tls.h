@@ -43,6 +43,9 @@ void tls_remove(std::uint64_t module);
 // stands for an undefined weak symbol: its address is null.
 void* tls_get_addr(const TlsIndex* index);
 
+// The calling thread's block of a module; null if it has not touched it yet.
+void* tls_block(std::uint64_t module);
+
 // TLS descriptors (R_X86_64_TLSDESC): the function and its argument for one (module, offset); `arena` owns the argument.
 struct TlsDescriptor {
   void* entry;

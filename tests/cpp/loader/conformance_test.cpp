@@ -78,29 +78,47 @@ DEPLOY_BEHAVIOURS(Relocations,                                            //
                   {"IndirectFunctionsWithoutPlt", "ifunc_now"},                         //
                   {"ConstantsAreReadOnlyAfterRelocation", "relro"},                     //
                   {"SegmentsAlignedToTwoMegabytes", "segments"},                        //
-                  {"ZeroedDataBeyondTheFile", "bss_tail"});
+                  {"ZeroedDataBeyondTheFile", "bss_tail"},                              //
+                  {"WithAPropertyNote", "properties"},                                  //
+                  // The system's loader asks for a version that lld 14 does not write.
+                  {"PackedByLld", "lld_relr", "check", false},                //
+                  {"SegmentsThatShareAPageOfTheFile", "lld_layout"},          //
+                  {"SegmentsThatShareNoPageOfTheFile", "lld_separate"},       //
+                  {"CodeAndConstantsInOneSegmentByLld", "lld_one_segment"},   //
+                  {"UnsortedRelocationsByLld", "lld_unsorted"},               //
+                  {"IndirectFunctionsByLld", "lld_ifunc"},                    //
+                  {"RelocationsInsideTheCodeByLld", "lld_text_relocation"},   //
+                  {"ConstantsAreReadOnlyAfterRelocationByLld", "lld_relro"},  //
+                  {"ZeroedDataBeyondTheFileByLld", "lld_bss_tail"});
 
-DEPLOY_BEHAVIOURS(Symbols,                                                                  //
-                  {"TheFirstDefinitionInTheScopeWins", "interposed"},                       //
-                  {"SymbolicLibrariesBindToThemselves", "not_interposed_symbolic"},         //
-                  {"ProtectedSymbolsBindToTheirLibrary", "not_interposed_protected"},       //
-                  {"HiddenSymbolsBindToTheirLibrary", "not_interposed_hidden"},             //
-                  {"ADiamondOfNeedsHasOneBottom", "diamond"},                               //
-                  {"NeedsInACircle", "circle"},                                             //
-                  {"WeakReferencesMayStayEmpty", "weak"},                                   //
-                  {"WeakAndStrongWithoutVersionToALibraryThatIsNotNeeded", "no_versions"},  //
-                  {"CommonSymbolsAreOneInTheScope", "common_user"},                         //
-                  {"AbsoluteSymbolsDoNotMove", "absolute_symbol"},                          //
-                  {"UniqueSymbols", "unique_a"},                                            //
-                  {"GnuHash", "hash_gnu"},                                                  //
-                  {"SysvHash", "hash_sysv"},                                                //
-                  {"BothHashes", "hash_both"},                                              //
-                  {"UnoptimisedHash", "hash_one_bucket"});
+DEPLOY_BEHAVIOURS(Symbols,                                                                     //
+                  {"TheFirstDefinitionInTheScopeWins", "interposed"},                          //
+                  {"SymbolicLibrariesBindToThemselves", "not_interposed_symbolic"},            //
+                  {"ProtectedSymbolsBindToTheirLibrary", "not_interposed_protected"},          //
+                  {"HiddenSymbolsBindToTheirLibrary", "not_interposed_hidden"},                //
+                  {"ADiamondOfNeedsHasOneBottom", "diamond"},                                  //
+                  {"NeedsInACircle", "circle"},                                                //
+                  {"WeakReferencesMayStayEmpty", "weak"},                                      //
+                  {"WeakAndStrongWithoutVersionToALibraryThatIsNotNeeded", "no_versions"},     //
+                  {"CommonSymbolsAreOneInTheScope", "common_user"},                            //
+                  {"AbsoluteSymbolsDoNotMove", "absolute_symbol"},                             //
+                  {"UniqueSymbols", "unique_a"},                                               //
+                  {"GnuHash", "hash_gnu"},                                                     //
+                  {"SysvHash", "hash_sysv"},                                                   //
+                  {"BothHashes", "hash_both"},                                                 //
+                  {"UnoptimisedHash", "hash_one_bucket"},                                      //
+                  {"FunctionsBoundToTheirLibraryAndDataNot", "symbolic_functions"},            //
+                  {"StrongFunctionsBoundToTheirLibraryAndWeakNot", "lld_symbolic_functions"},  //
+                  {"ProtectedSymbolsByClang", "clang_not_interposed"},                         //
+                  {"StaticsOfTemplatesByClang", "clang_unique"},                               //
+                  {"GnuHashByLld", "lld_hash_gnu"},                                            //
+                  {"SysvHashByLld", "lld_hash_sysv"});
 
-DEPLOY_BEHAVIOURS(Versions,                                                  //
-                  {"AReferenceToAnOldVersionGetsIt", "versions_user_old"},   //
-                  {"AReferenceToTheNewVersionGetsIt", "versions_user_new"},  //
-                  {"AReferenceWithoutVersionGetsTheOldest", "versions_user_none"});
+DEPLOY_BEHAVIOURS(Versions,                                                         //
+                  {"AReferenceToAnOldVersionGetsIt", "versions_user_old"},          //
+                  {"AReferenceToTheNewVersionGetsIt", "versions_user_new"},         //
+                  {"AReferenceWithoutVersionGetsTheOldest", "versions_user_none"},  //
+                  {"AReferenceByLld", "lld_versions_user"});
 
 DEPLOY_BEHAVIOURS(ThreadLocalStorage,                                                //
                   {"GeneralDynamic", "tls_general"},                                 //
@@ -121,7 +139,13 @@ DEPLOY_BEHAVIOURS(ThreadLocalStorage,                                           
                   {"InDestructorsOfPthreadKeys", "tls_key"},                         //
                   {"CppObjectsAreDestroyedInReverseOrder", "tls_destructors"},       //
                   {"CallOnce", "tls_call_once"},                                     //
-                  {"DescriptorsKeepAllRegisters", "tls_descriptor"});
+                  {"DescriptorsKeepAllRegisters", "tls_descriptor"},                 //
+                  {"DescriptorsByLld", "lld_tls_descriptors"},                       //
+                  {"GeneralDynamicByClang", "clang_tls_general"},                    //
+                  {"LocalDynamicByClang", "clang_tls_local"},                        //
+                  {"InitialExecByClang", "clang_tls_initial"},                       //
+                  {"EmulatedByClang", "clang_tls_emulated"},                         //
+                  {"CppObjectsByClang", "clang_tls_destructors"});
 
 DEPLOY_BEHAVIOURS(Initialisers,                                          //
                   {"GetTheProgramsArguments", "init_arguments"},         //
@@ -134,6 +158,8 @@ DEPLOY_BEHAVIOURS(Exceptions,                                                   
                   {"ThrownOften", "throw_within", "throw_often"},                   //
                   {"WithAStaticRunTime", "throw_static_runtime"},                   //
                   {"AcrossLibraries", "catcher"},                                   //
+                  {"WithinALibraryByClang", "clang_throw_within"},                  //
+                  {"AcrossLibrariesOfTwoCompilers", "clang_catcher"},               //
                   {"BacktraceWalksPrivateFrames", "backtrace"},                     //
                   {"BacktraceOfTheCLibraryNamesPrivateFrames", "backtrace_names"},  //
                   // The system's loader ends the process when an initialiser throws.
@@ -142,6 +168,7 @@ DEPLOY_BEHAVIOURS(Exceptions,                                                   
 DEPLOY_BEHAVIOURS(Libdl,                                                                       //
                   {"DladdrNamesFunctionsAndData", "libdl", "check_names"},                     //
                   {"DlopenCountsAndWidens", "libdl", "check_open"},                            //
+                  {"DlinfoAnswersAllRequests", "libdl", "check_info"},                         //
                   {"DlerrorTellsOnce", "libdl", "check_errors"},                               //
                   {"DlerrorIsTheThreadsOwn", "libdl", "check_error_is_the_threads"},           //
                   {"DlopenOfNothingIsTheProgram", "libdl", "check_main_program"},              //
@@ -150,9 +177,10 @@ DEPLOY_BEHAVIOURS(Libdl,                                                        
                   {"FindObjectKnowsPrivateAndSystemLibraries", "libdl", "check_find_object"},  //
                   {"NextIsTheDefinitionAfterTheCallers", "next_user"});
 
-DEPLOY_BEHAVIOURS(Threads,                                 //
-                  {"JoinedAndEndedByExit", "threads"},     //
-                  {"CancelAndExitRunCleanups", "cancel"},  //
-                  {"CancelAndExitUnwindCppFrames", "cancel_unwinds"});
+DEPLOY_BEHAVIOURS(Threads,                                             //
+                  {"JoinedAndEndedByExit", "threads"},                 //
+                  {"CancelAndExitRunCleanups", "cancel"},              //
+                  {"CancelAndExitUnwindCppFrames", "cancel_unwinds"},  //
+                  {"NestedFunctionsOnTheStack", "executable_stack"});
 
 }  // namespace deploy::loader

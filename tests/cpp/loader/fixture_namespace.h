@@ -77,7 +77,9 @@ struct Behaviour {
   const char* function = "check";
   bool reference = true;  // false: the system's loader differs, the table says why
 };
-inline void PrintTo(const Behaviour& b, std::ostream* out) { *out << b.fixture << "::" << b.function; }
+inline void PrintTo(const Behaviour& b, std::ostream* out) {
+  *out << b.fixture << "::" << b.function << (b.reference ? "" : " (the system's loader differs)");
+}
 
 class Conformance : public testing::TestWithParam<Behaviour> {};
 

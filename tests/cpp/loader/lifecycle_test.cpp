@@ -191,6 +191,26 @@ TEST(Lifecycle, TheLoadersErrorsNameTheFileAndWhatIsWrong) {
   EXPECT_NE(failure_of("/proc/self/exe").find("/proc/self/exe"), std::string::npos);
 }
 
+TEST(Lifecycle, FilesThatAreNoLibrariesToOpenAreRefused) {
+  auto space = make_namespace();
+  EXPECT_EQ(load_failure(*space, "not_to_open"),
+            fixture_path("not_to_open") + ": must not be opened at run time (linked with -z nodlopen)");
+  EXPECT_EQ(load_failure(*space, "program.so"),
+            fixture_path("program.so") + ": a position-independent executable, expected a shared library");
+  EXPECT_FALSE(::dlopen(fixture_path("not_to_open").c_str(), RTLD_NOW)) << "nor does the system's loader";
+  EXPECT_FALSE(::dlopen(fixture_path("program.so").c_str(), RTLD_NOW));
+}
+
+// Alone in its process, so that nobody has made the stacks executable before.
+TEST(Lifecycle, ALibraryThatRunsCodeOnTheStackMay) {
+  ExistingThread existing;
+  auto space = make_namespace();
+  Library* library = load_fixture(*space, "executable_stack");
+  const auto run = [&] { return call(*space, library, "check"); };
+  EXPECT_EQ(run(), 0);
+  EXPECT_EQ(existing.run(run), 0);
+}
+
 TEST(Lifecycle, TheDestructorOfANamespaceUnloads) {
   take_log();
   {

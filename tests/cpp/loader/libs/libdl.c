@@ -50,6 +50,45 @@ FIXTURE int check_open(void) {
   return 0;
 }
 
+static __thread int thread_local_number = 3;
+
+FIXTURE int check_info(void) {
+  Dl_info own;
+  EXPECT(dladdr((void*)check_info, &own));
+  void* self = dlopen(own.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+  EXPECT(self);
+  Lmid_t space = -1;
+  EXPECT(dlinfo(self, RTLD_DI_LMID, &space) == 0 && space == LM_ID_BASE);
+  size_t module = 0;
+  void* block = 0;
+  EXPECT(thread_local_number == 3);  // now the thread has a block
+  EXPECT(dlinfo(self, RTLD_DI_TLS_MODID, &module) == 0 && module != 0);
+  EXPECT(dlinfo(self, RTLD_DI_TLS_DATA, &block) == 0 && block);
+  EXPECT((char*)&thread_local_number >= (char*)block && (char*)&thread_local_number < (char*)block + 64);
+  const ElfW(Phdr)* headers = 0;
+  const int count = dlinfo(self, 11 /* RTLD_DI_PHDR */, &headers);
+  EXPECT(count > 3 && headers);
+  int loads = 0;
+  for (int i = 0; i < count; ++i) loads += headers[i].p_type == PT_LOAD;
+  EXPECT(loads > 0);
+  union {
+    Dl_serinfo info;
+    char room[8192];
+  } search;
+  EXPECT(dlinfo(self, RTLD_DI_SERINFOSIZE, &search.info) == 0);
+  EXPECT(search.info.dls_cnt >= 1 && search.info.dls_size < sizeof search);
+  EXPECT(dlinfo(self, RTLD_DI_SERINFO, &search.info) == 0);
+  char origin[4096];
+  EXPECT(dlinfo(self, RTLD_DI_ORIGIN, origin) == 0);
+  int found = 0;  // DT_RUNPATH is $ORIGIN
+  for (unsigned i = 0; i < search.info.dls_cnt; ++i) found |= strcmp(search.info.dls_serpath[i].dls_name, origin) == 0;
+  EXPECT(found);
+  struct link_map* program = 0;
+  EXPECT(dlinfo(dlopen(0, RTLD_NOW), RTLD_DI_LINKMAP, &program) == 0 && program);
+  EXPECT(dlinfo(self, 999, &program) == -1 && dlerror());
+  return dlclose(self);
+}
+
 FIXTURE int check_errors(void) {
   (void)dlerror();
   EXPECT(dlerror() == 0);
