@@ -5,8 +5,8 @@ import json
 import subprocess
 import sys
 
-# A table is a module here; `./dev bench interpreters` runs all. Run as a program, `python -m interpreters.TABLE`, it does the work in a process of
-# its own and prints one line of JSON, which show() turns into text.
+# A table is a module here; `./dev bench interpreters` runs all, by their run(). As a program, `python -m interpreters.TABLE`,
+# it does the work in a process of its own and prints one line of JSON.
 TABLES = ["many", "cycles", "threads", "outcomes"]
 
 

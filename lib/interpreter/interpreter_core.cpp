@@ -107,6 +107,8 @@ Result<void> InterpreterCore::load_guest() {
   options.name = "interpreter-" + std::to_string(id_);
   options.policy = link_policy(environment_);
   options.allocator = Image::kAllocatorPath;
+  // jemalloc's, which pyarrow brings along: no destructor stops it.
+  options.cancelled_threads = {"jemalloc_bg_thd"};
   options.memory_limit = environment_.memory_limit;
   options.embedded = [image = *image](std::string_view path) { return image->find(path); };
   auto created = loader::Namespace::create(std::move(options));

@@ -99,6 +99,7 @@ Result<void> Namespace::end(std::chrono::milliseconds patience) {
   const std::lock_guard one(impl_->loading);
   if (has_private_allocator()) impl_->heap->enter();
   impl_->finalise();
+  impl_->cancel_threads();
   if (auto none = impl_->wait_for_threads(patience); !none) {
     impl_->given_up = true;
     return none;

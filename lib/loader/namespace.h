@@ -47,6 +47,9 @@ struct NamespaceOptions {
   // The library of the private allocator (heap/allocator.c), a path as for dlopen; empty: the namespace uses the process's, as it
   // does in any case where another than the C library's own is in front (LD_PRELOAD, sanitizers).
   std::string allocator;
+  // Names (pthread_getname_np) of threads that wait for work for ever, in C code that holds nothing which would have to be undone:
+  // end() cancels them.
+  std::vector<std::string> cancelled_threads;
   // Of the namespace's heap, in bytes; 0: none.
   std::size_t memory_limit = 0;
 };

@@ -92,6 +92,7 @@ class NamespaceImpl {
   void thread_ended(pthread_t thread);
   void enter_thread();
   Result<void> check_no_threads();
+  void cancel_threads();
   Result<void> wait_for_threads(std::chrono::milliseconds patience);
   void delete_keys(const std::function<bool(const Library*)>& of);
 

@@ -1,3 +1,6 @@
+#include <pthread.h>
+
+#include <algorithm>
 #include <memory>
 
 #include "lib/loader/namespace_impl.h"
@@ -73,6 +76,17 @@ void NamespaceImpl::delete_keys(const std::function<bool(const Library*)>& of) {
   for (auto key = keys.begin(); key != keys.end();) {
     if (of(key->second)) ::pthread_key_delete(key->first);
     key = of(key->second) ? keys.erase(key) : std::next(key);
+  }
+}
+
+// A thread in the table has not ended, for it would have to take the lock first.
+void NamespaceImpl::cancel_threads() {
+  const std::lock_guard guard(threads_lock);
+  for (const auto& [thread, starter] : threads) {
+    char name[16] = {};
+    if (::pthread_getname_np(thread, name, sizeof name) != 0) continue;
+    const auto& names = options.cancelled_threads;
+    if (std::find(names.begin(), names.end(), name) != names.end()) ::pthread_cancel(thread);
   }
 }
 

@@ -84,3 +84,22 @@ def test_settings_of_the_allocator_in_the_environment_are_not_the_interpreters()
     done = run(ONE, MIMALLOC_VERBOSE="1", MIMALLOC_SHOW_STATS="1", MIMALLOC_LIMIT_OS_ALLOC="1")
     assert done.stdout.split() == ["True", "True"]
     assert done.stderr == ""
+
+
+SLEEPER = """
+import threading, time
+def start():
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+"""
+
+
+def test_an_interpreter_whose_thread_does_not_end_is_named():
+    interpreter = deploy.Interpreter(deploy.Environment.bare())
+    interpreter.register_module("sleeper", SLEEPER)
+    with interpreter.acquire_session() as session:
+        session.global_("sleeper", "start")()
+    number = interpreter.id
+    del session, interpreter
+    assert [reason for stranded, reason in deploy.stranded_interpreters() if stranded == number] == [
+        f"interpreter-{number} cannot be unloaded: 1 thread(s) run, one of them started by <image>/libdeploy_guest.so"
+    ]

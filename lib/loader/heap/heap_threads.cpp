@@ -5,7 +5,6 @@
 #include <mutex>
 #include <new>
 #include <set>
-#include <shared_mutex>
 
 #include "lib/loader/heap/heap.h"
 
@@ -14,7 +13,7 @@
 // One place in static TLS holds the state of mimalloc at hand. What a thread has in other heaps is kept in a list of its own, by
 // serial number: nothing in it points anywhere, so a heap that is gone leaves a dead entry behind, which goes when the list next
 // grows, and nobody has to look for threads when a heap ends. Conversely a thread that ends must not run code of a namespace that
-// is being unmapped: it holds `living` as a reader while it tells its heaps, and only those that are still in the set.
+// is being unmapped: it holds the lock of `living` while it tells its heaps, and only those that are still in the set.
 
 namespace deploy::loader {
 
@@ -23,7 +22,7 @@ namespace {
 constexpr std::size_t kStateSize = 16;  // mimalloc's is 9 bytes
 
 struct Living {
-  std::shared_mutex lock;
+  std::mutex lock;                                  // not a shared one: glibc's cannot be opened by a forked child
   std::set<std::pair<std::uint64_t, Heap*>> heaps;  // guarded by lock
 };
 
@@ -77,7 +76,7 @@ void take_out(const State& state) {
 
 void forget_dead() {
   Living& alive = living();
-  const std::shared_lock guard(alive.lock);
+  const std::lock_guard guard(alive.lock);
   std::erase_if(*t_states, [&](const State& state) {
     const auto from = alive.heaps.lower_bound({state.serial, nullptr});
     return from == alive.heaps.end() || from->first != state.serial;
@@ -88,7 +87,7 @@ void forget_dead() {
 void thread_ends(void*) {
   put_away();
   Living& alive = living();
-  const std::shared_lock guard(alive.lock);
+  const std::lock_guard guard(alive.lock);
   for (const State& state : *t_states) {
     const auto heap = alive.heaps.lower_bound({state.serial, nullptr});
     if (heap == alive.heaps.end() || heap->first != state.serial || !heap->second->allocator()) continue;

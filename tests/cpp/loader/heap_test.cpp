@@ -222,11 +222,17 @@ TEST_F(Heaps, AForkedChildAllocatesWhileTheParentsThreadsDo) {
   std::thread busy([&] {
     while (!stop) call(*space, library, "check");
   });
+  std::thread ends([&] {
+    while (!stop) std::thread([&] { call(*space, library, "use_a_little"); }).join();
+  });
   for (int i = 0; i < 30; ++i) {
     const pid_t child = ::fork();
     if (child == 0) {
       ::alarm(20);  // a lock that nobody opens ends here
-      std::_Exit(call(*space, library, "check") & 0xff);
+      int failed = call(*space, library, "check");
+      std::thread([&] { failed += call(*space, library, "use_a_little"); }).join();
+      failed += !with_heap();
+      std::_Exit(failed & 0xff);
     }
     int status = -1;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -234,6 +240,7 @@ TEST_F(Heaps, AForkedChildAllocatesWhileTheParentsThreadsDo) {
   }
   stop = true;
   busy.join();
+  ends.join();
 }
 
 TEST(SystemHeap, ANamespaceWithoutAnAllocatorUsesTheProcesss) {

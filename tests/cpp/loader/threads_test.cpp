@@ -1,4 +1,5 @@
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "tests/cpp/loader/fixture_namespace.h"
@@ -41,6 +42,42 @@ TEST(Threads, ANamespaceWithARunningThreadIsGivenUpNotUnmapped) {
   Library* library = load_fixture(*space, "threads");
   auto finish = reinterpret_cast<int (*)()>(*space->symbol(library, "finish"));
   ASSERT_EQ(call(*space, library, "start"), 0);
+  space.reset();
+  EXPECT_GT(mappings_of("libfx_threads.so"), 0);
+  EXPECT_EQ(finish(), 0);
+}
+
+TEST(Threads, TheEndStopsThreadsByDestructorsAndWaitsForThem) {
+  auto space = make_namespace();
+  Library* library = load_fixture(*space, "threads");
+  ASSERT_EQ(call(*space, library, "stop_at_end"), 0);
+  EXPECT_FALSE(space->unload()) << "which runs no destructor while a thread runs";
+  const int mappings = mappings_of("libfx_threads.so");
+  EXPECT_TRUE(space->end(std::chrono::seconds(20)));
+  EXPECT_LT(mappings_of("libfx_threads.so"), mappings);
+}
+
+TEST(Threads, TheEndCancelsThreadsThatOnlyWaitByName) {
+  NamespaceOptions options;
+  options.name = "cancels";
+  options.policy = fixture_policy();
+  options.cancelled_threads = {"fixture_waits"};
+  auto space = *Namespace::create(std::move(options));
+  ASSERT_EQ(call(*space, load_fixture(*space, "threads"), "start_named"), 0);
+  const int mappings = mappings_of("libfx_threads.so");
+  EXPECT_TRUE(space->end(std::chrono::seconds(20)));
+  EXPECT_LT(mappings_of("libfx_threads.so"), mappings);
+}
+
+TEST(Threads, AThreadThatOutlastsTheEndsPatienceIsNamedAndKeepsItsCode) {
+  auto space = make_namespace("model");
+  Library* library = load_fixture(*space, "threads");
+  auto finish = reinterpret_cast<int (*)()>(*space->symbol(library, "finish"));
+  ASSERT_EQ(call(*space, library, "start"), 0);
+  auto ended = space->end(std::chrono::milliseconds(50));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.failure().message,
+            "model cannot be unloaded: 1 thread(s) run, one of them started by " + fixture_path("threads"));
   space.reset();
   EXPECT_GT(mappings_of("libfx_threads.so"), 0);
   EXPECT_EQ(finish(), 0);

@@ -46,6 +46,31 @@ FIXTURE int start(void) {
 }
 FIXTURE int finish(void) { return sem_post(&g_go); }
 
+// The same, under a name.
+static void* wait_named(void* unused) {
+  pthread_setname_np(pthread_self(), "fixture_waits");
+  return wait_for_go(unused);
+}
+FIXTURE int start_named(void) {
+  sem_init(&g_go, 0, 0);
+  sem_init(&g_started, 0, 0);
+  pthread_t thread;
+  EXPECT(pthread_create(&thread, 0, wait_named, 0) == 0);
+  EXPECT(pthread_detach(thread) == 0);
+  sem_wait(&g_started);
+  return 0;
+}
+
+// The library's destructor tells the thread to end, as an engine with workers does.
+static int g_stops_at_end;
+FIXTURE int stop_at_end(void) {
+  g_stops_at_end = 1;
+  return start();
+}
+__attribute__((destructor)) static void tell(void) {
+  if (g_stops_at_end) finish();
+}
+
 // A thread whose key destructor runs until finish(): its code is needed until then.
 static pthread_key_t g_key;
 static void slow_destructor(void* unused) { wait_for_go(unused); }
