@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import hashlib
 import json
 import pathlib
 import signal
@@ -24,27 +23,14 @@ import libraries
 import uses
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from pinned_environment import make_environment  # noqa: E402
+
 ROOT = HERE.parent.parent
 PINS = ROOT / "third_party" / "environment-requirements.txt"
 USES = [name.removeprefix("use_") for name in vars(uses) if name.startswith("use_")]
 IDLE_S = 600  # no task takes that long: what is silent for longer hangs
-
-
-def make_environment(folder: pathlib.Path, base_python: str) -> pathlib.Path:
-    """The environment's own python; installs what the pins name, torch first and alone so that nothing else chooses its build."""
-    python = folder / "bin" / "python"
-    stamp = folder / ".pins"
-    want = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == want:
-        return python
-    print(f"installing {PINS.relative_to(ROOT)} into {folder} (about 2 GB)", flush=True)
-    subprocess.run([base_python, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:"]
-    torch = next(line for line in PINS.read_text().splitlines() if line.startswith("torch=="))
-    subprocess.run([*pip, "-c", str(PINS), torch], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", str(PINS)], check=True)
-    stamp.write_text(want)
-    return python
 
 
 class Runs:
@@ -127,7 +113,7 @@ def main():
     options = parser.parse_args()
     build = options.build.resolve()
     (build / "environment").mkdir(parents=True, exist_ok=True)
-    python = make_environment(options.environment.absolute(), options.base_python)
+    python = make_environment(options.environment.absolute(), PINS, options.base_python)
     site = next(options.environment.resolve().glob("lib/python3*/site-packages"))
     found = [library for library in libraries.find(site) if fnmatch.fnmatch(str(library.path), options.only)]
     used = [name for name in USES if fnmatch.fnmatch(name, options.only)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import hashlib
 import json
 import pathlib
 import subprocess
@@ -21,26 +20,13 @@ import time
 import document
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from pinned_environment import make_environment  # noqa: E402
+
 ROOT = HERE.parent.parent
 PINS = ROOT / "third_party" / "models-requirements.txt"
 LIMIT_S = 600
-
-
-def make_environment(folder: pathlib.Path, base_python: str) -> pathlib.Path:
-    """The environment's own python; installs what the pins name, torch first and alone so that nothing else chooses its build."""
-    python = folder / "bin" / "python"
-    stamp = folder / ".pins"
-    want = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == want:
-        return python
-    print(f"installing {PINS.relative_to(ROOT)} into {folder} (about 2 GB)", flush=True)
-    subprocess.run([base_python, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:"]
-    torch = next(line for line in PINS.read_text().splitlines() if line.startswith("torch=="))
-    subprocess.run([*pip, "-c", str(PINS), torch], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", str(PINS)], check=True)
-    stamp.write_text(want)
-    return python
 
 
 class Runner:
@@ -116,7 +102,7 @@ def main() -> None:
     parser.add_argument("--no-document", action="store_true", help="print what fails, and leave docs/models.md as it is")
     options = parser.parse_args()
     build = options.build.resolve()
-    python = make_environment(build / "models" / "venv", options.base_python)
+    python = make_environment(build / "models" / "venv", PINS, options.base_python)
     runner = Runner(python, build)
     entries = runner.entries()
     kept = build / "models" / "results.json"

@@ -169,7 +169,8 @@ def test_an_editable_installation_is_own_code_and_travels_whole(site, tmp_path, 
     assert summary.interned == {"edited": "0.2"} and summary.verified
     assert {"edited/__init__.py", "edited/other.py", "edited-0.2.dist-info/METADATA"} <= records_of(tmp_path / "p.pt")
     assert not any(name.endswith((".pth", "direct_url.json")) for name in records_of(tmp_path / "p.pt"))
-    assert save(tmp_path / "p.pt", model, extern=["edited"], verify=False).externs == {"edited": "0.2"}
+    extern = save(tmp_path / "p.pt", model, example_args=(), extern=["edited"], environment=bare)
+    assert extern.externs == {"edited": "0.2"} and extern.verified
 
 
 def test_distributions_that_share_a_namespace_package_are_kept_apart(site, tmp_path):

@@ -332,6 +332,18 @@ class Plan:
 
     # The result.
 
+    def extra_paths(self) -> list[str]:
+        """The folders of extern code that is in no site-packages folder: own code, and editable installations."""
+        folders: dict[str, None] = {}
+        for extern in self.externs.values():
+            if extern.stdlib or (extern.distribution and extern.distribution.editable_root is None):
+                continue
+            location = locate(extern.module.partition(".")[0])
+            if location is not None and location.file is not None:
+                file = pathlib.Path(location.file).absolute()
+                folders[str(file.parent.parent if location.is_package else file.parent)] = None
+        return list(folders)
+
     def record_of(self, module: OwnModule) -> str:
         path = module.name.replace(".", "/")
         # A module beside a folder of its name would hide it: the pickles' folder is called `model`, as many a module is.

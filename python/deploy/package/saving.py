@@ -149,7 +149,7 @@ def save(
             from deploy.package.verification import verify as run_verification
 
             tell("verifying")
-            run_verification(temporary, environment=environment, shown_as=path)
+            run_verification(temporary, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
             summary.verified = True
         os.replace(temporary, path)
     finally:
