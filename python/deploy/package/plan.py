@@ -146,7 +146,7 @@ class Plan:
         self._seen[module] = required
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names:
-            if top != "__future__" and (required or importlib.util.find_spec(top) is not None):
+            if required or importlib.util.find_spec(top) is not None:
                 self.externs.setdefault(top, Extern(top, None, stdlib=True))
             return
         location = locate(module)
