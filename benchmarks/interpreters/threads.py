@@ -36,18 +36,16 @@ def work(count):
     start = time.monotonic()
     short_threads(count)
     after = {"private_mb": private_mb(), "heap_mb": interpreter.memory().heap / 1e6, "mappings": mappings()}
-    print(
-        json.dumps(
-            {"threads": count, "microseconds_each": (time.monotonic() - start) / count * 1e6, "before": before, "after": after}
-        )
-    )
+    each = (time.monotonic() - start) / count * 1e6
+    print(json.dumps({"threads": count, "microseconds_each": each, "before": before, "after": after}))
 
 
 def run(_build):
     report = in_a_process_of_its_own("threads", THREADS)
     before, after = report["before"], report["after"]
     print(
-        f"{THREADS} threads that call in and end: {before['private_mb']:.1f} MB private before, {after['private_mb']:.1f} MB after; "
+        f"{THREADS} threads that call in and end: {before['private_mb']:.1f} MB private before, "
+        f"{after['private_mb']:.1f} MB after; "
         f"heap {before['heap_mb']:.1f} and {after['heap_mb']:.1f} MB; {report['microseconds_each']:.0f} us each",
         flush=True,
     )
