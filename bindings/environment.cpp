@@ -40,6 +40,7 @@ Environment to_environment(nb::handle environment) {
   result.private_libraries = nb::cast<std::vector<std::string>>(source.attr("private_libraries"));
   result.preload = nb::cast<std::vector<std::string>>(source.attr("preload"));
   result.memory_limit = nb::cast<std::size_t>(source.attr("memory_limit"));
+  result.deferred_imports = nb::cast<bool>(source.attr("deferred_imports"));
   result.on_output = to_output_callback(source.attr("on_output"));
   result.cache_dir = source.attr("cache_dir").is_none() ? std::string() : to_path(source.attr("cache_dir"));
   if (nb::object allowed = source.attr("allowed_externs"); !allowed.is_none()) {

@@ -7,7 +7,7 @@ import sys
 
 # A table is a module here; `./dev bench interpreters` runs all, by their run(). As a program, `python -m interpreters.TABLE`,
 # it does the work in a process of its own and prints one line of JSON.
-TABLES = ["many", "cycles", "threads", "outcomes"]
+TABLES = ["many", "cycles", "threads", "outcomes", "startup", "kernels"]
 
 
 def in_a_process_of_its_own(table, *arguments):

@@ -85,7 +85,8 @@ typedef struct deploy_boot {
   const deploy_text* paths;  // sys.path, in order
   size_t path_count;
   uint64_t interpreter_id;
-  deploy_text dynload;  // folder of the standard extension modules; empty: "<image>/lib-dynload"
+  deploy_text dynload;   // folder of the standard extension modules; empty: "<image>/lib-dynload"
+  int deferred_imports;  // whether python/deferred.py has its way
 } deploy_boot;
 
 // What the guest may ask of the host. Lives as long as the guest.

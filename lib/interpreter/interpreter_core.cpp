@@ -155,6 +155,7 @@ Result<void> InterpreterCore::boot() {
   boot.paths = paths.data();
   boot.path_count = paths.size();
   boot.interpreter_id = id_;
+  boot.deferred_imports = environment_.deferred_imports;
   ErrorSink error;
   if (guest_->boot(&boot, &error) < 0) return error.take();
   booted_ = true;

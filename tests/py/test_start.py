@@ -70,9 +70,9 @@ def test_tracebacks_name_the_file_where_it_lies_now(tmp_path):
     deploy.Interpreter(deploy.Environment(extra_paths=[old])).acquire_session().import_module("subject")
     assert byte_code(old).exists()
     old.rename(new)
-    with deploy.Interpreter(deploy.Environment(extra_paths=[new])).acquire_session() as session:
-        with pytest.raises(deploy.Error) as caught:
-            session.global_("subject", "fail")()
+    session = deploy.Interpreter(deploy.Environment(extra_paths=[new])).acquire_session()
+    with session, pytest.raises(deploy.Error) as caught:
+        session.global_("subject", "fail")()
     assert f'File "{new}/subject.py", line 2, in fail' in caught.value.traceback
     assert "raise ValueError('x')" in caught.value.traceback
 

@@ -1,5 +1,7 @@
 """The torch inside an interpreter is a full one: all of this in two interpreters of one process at once, beside the host's."""
 
+import re
+
 import pytest
 from conftest import in_each_interpreter
 
@@ -8,11 +10,12 @@ import deploy
 torch = pytest.importorskip("torch", reason="torch is not in this environment")
 
 
-@pytest.fixture(scope="module")
-def torches():
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "deferred"])
+def torches(request):
     """Two interpreters with torch, one thread of arithmetic each."""
     environment = deploy.Environment.from_running_python()
     environment.preload = ["torch"]
+    environment.deferred_imports = request.param
     with deploy.InterpreterManager(interpreters=2, environment=environment) as manager:
         manager.register_module("one_thread", "import torch\ntorch.set_num_threads(1)\n")
         in_each_interpreter(manager, lambda session: session.import_module("one_thread").type_name())
@@ -25,7 +28,7 @@ def run(torches, request):
     the arguments of each."""
 
     def run(source, args=((), ())):
-        name = request.node.name.replace("[", "_").replace("]", "")
+        name = re.sub(r"\W", "_", request.node.name)
         torches.register_module(name, source)
         arguments = dict(zip([each.id for each in torches.interpreters], args, strict=True))
         return in_each_interpreter(

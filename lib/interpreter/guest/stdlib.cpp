@@ -181,7 +181,7 @@ bool run_startup(const deploy_boot& boot) {
   }
   Ref startup(paths ? PyImport_ImportModule("_deploy.startup") : nullptr);
   if (!startup) return false;
-  return static_cast<bool>(Ref(PyObject_CallMethod(startup.get(), "run", "O", paths.get())));
+  return static_cast<bool>(Ref(PyObject_CallMethod(startup.get(), "run", "Oi", paths.get(), boot.deferred_imports)));
 }
 
 }  // namespace deploy::guest

@@ -26,7 +26,7 @@ def _prefixes(paths):
     return None
 
 
-def run(paths):
+def run(paths, defer_imports):
     sys.path[:] = paths
     sys.executable = sys._base_executable = ""
     found = _prefixes(paths)
@@ -38,6 +38,10 @@ def run(paths):
         python = f"{found[0]}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
         if posix.access(python, posix.X_OK):
             sys.executable = sys._base_executable = python
+    if defer_imports:
+        from _deploy import deferred
+
+        deferred.install()
     if "_deploy_output" in sys.builtin_module_names:
         from _deploy import output
 
