@@ -5,9 +5,8 @@ import statistics
 import subprocess
 import sys
 
-from interpreters import pure_kernels
-
 import deploy
+from interpreters import pure_kernels
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROUNDS = 15

@@ -65,7 +65,8 @@ int LoadedGuest::boot(const std::vector<std::string>& paths, std::span<const std
                             .paths = path_texts.data(),
                             .path_count = path_texts.size(),
                             .interpreter_id = 0,
-                            .dynload = {}};
+                            .dynload = {},
+                            .deferred_imports = 0};
   const int status = table_->boot(&boot, &error);
   booted_ = status == 0;
   return status;
