@@ -22,6 +22,7 @@ NamespaceImpl::NamespaceImpl(NamespaceOptions o) : options(std::move(o)), classi
 NamespaceImpl::~NamespaceImpl() = default;
 
 void NamespaceImpl::unmap_all() {
+  heap->retire();  // a thread that ends at this moment must not tell an allocator that is being unmapped
   std::vector<Library*> all;
   for (const auto& library : libraries) all.push_back(library.get());
   remove(all);

@@ -127,8 +127,10 @@ Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMos
   shared_.size_of_foreign = deploy::loader::size_of_foreign;
 }
 
+void Heap::retire() { heap_retired(*this); }
+
 Heap::~Heap() {
-  heap_retired(*this);
+  retire();
   for (const auto& [start, region] : regions_) {
     if (region.owned) set_owner(start, region.reserved, nullptr);
     ::munmap(reinterpret_cast<void*>(start), region.reserved);

@@ -89,6 +89,9 @@ class Heap {
 
   void enter() { shared_.enter(&shared_); }
 
+  // Before the allocator is unmapped: threads that end from now on do not tell it; waits for those that do at this moment.
+  void retire();
+
   std::uint64_t serial() const { return shared_.serial; }
 
   // Whose block it is, or null. Lock-free.

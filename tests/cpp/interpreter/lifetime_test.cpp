@@ -187,6 +187,24 @@ TEST_F(LifetimeTest, ShortLivedThreadsLeaveNothingBehind) {
   EXPECT_LT(after, before + 2000) << "a thread state takes about 1 kB";
 }
 
+// A thread that ends tells the allocators of the interpreters that it called: not one that is being unmapped.
+TEST(Lifetime, ThreadsMayEndWhileTheirInterpreterDoes) {
+  for (int round = 0; round < 30; ++round) {
+    std::optional<Interpreter> interpreter(std::in_place);
+    std::atomic<int> left{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        interpreter->acquire_session().global("builtins", "bytes")(100'000);
+        ++left;
+      });
+    }
+    while (left < 8) std::this_thread::yield();
+    interpreter.reset();
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
 TEST(Lifetime, EndedInterpretersGiveTheirMemoryBack) {
   const auto create_and_end = [](int count) {
     for (int i = 0; i < count; ++i) Interpreter().acquire_session().import_module("asyncio");
