@@ -84,7 +84,7 @@ def torch():
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory):
+def packages(tmp_path_factory, torch):
     """The folder of the packages that package_fixtures/write_packages.py writes."""
     folder = tmp_path_factory.mktemp("packages")
     subprocess.run([sys.executable, str(HERE / "package_fixtures" / "write_packages.py"), str(folder)], check=True)

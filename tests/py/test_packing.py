@@ -10,12 +10,13 @@ import warnings
 import zipfile
 
 import pytest
-import torch
-from torch.package import PackageImporter
 
 import deploy
 from deploy.package import PackagingError, save
 from deploy.package.guest_check import check
+
+torch = pytest.importorskip("torch", reason="torch is not in this environment")
+PackageImporter = pytest.importorskip("torch.package", reason="torch is not in this environment").PackageImporter
 
 HERE = pathlib.Path(__file__).parent
 FIXTURES = HERE / "packing_fixtures"

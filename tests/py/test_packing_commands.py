@@ -9,10 +9,11 @@ import sys
 import zipfile
 
 import pytest
-import torch
 
 import deploy
 from deploy.package import inspect, save
+
+torch = pytest.importorskip("torch", reason="torch is not in this environment")
 
 MODEL = """
 import torch

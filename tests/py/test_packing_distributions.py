@@ -4,12 +4,15 @@ import importlib
 import json
 import pathlib
 import sys
+import sysconfig
 import zipfile
 
 import pytest
 
 import deploy
 from deploy.package import PackagingError, VerificationError, save, verify
+
+EXTENSION = sysconfig.get_config_var("EXT_SUFFIX")
 
 
 def install(site, name, version, files, *, requires=(), record=True, direct_url=None):
@@ -55,7 +58,7 @@ def site(tmp_path, monkeypatch):
         site,
         "native-lib",
         "3.0",
-        {"native_lib/__init__.py": "class Thing:\n    pass\n", "native_lib/_fast.cpython-311.so": "", "native_lib/b.so.3": ""},
+        {"native_lib/__init__.py": "class Thing:\n    pass\n", f"native_lib/_fast{EXTENSION}": "", "native_lib/b.so.3": ""},
     )
     monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
@@ -131,7 +134,7 @@ def test_all_problems_come_at_once_with_what_would_work(site, tmp_path):
         save(tmp_path / "p.pt", {"a": pure_model(), "act": lambda x: x}, intern=["native-lib", "pure_libb"], verify=False)
     problems = {problem.where: problem for problem in caught.value.problems}
     assert set(problems) == {"model['act']", "native-lib", "intern='pure_libb'"}
-    assert "native_lib/_fast.cpython-311.so" in problems["native-lib"].why
+    assert f"native_lib/_fast{EXTENSION}" in problems["native-lib"].why
     assert "take 'native-lib' out of `intern`" in problems["native-lib"].choice
     assert "pure-lib" in problems["intern='pure_libb'"].why
 
@@ -225,9 +228,8 @@ def test_a_tolerance_is_for_numbers_only_and_is_told(site, environment, tmp_path
     assert not found.exact and 0 < found.largest < 1e-7
 
 
-def test_results_are_compared_by_kind():
+def test_results_are_compared_by_kind(torch):
     import numpy
-    import torch
 
     from deploy.package.guest_check import check
 

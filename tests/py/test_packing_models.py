@@ -5,12 +5,13 @@ import random
 import sys
 
 import pytest
-import torch
-from torch.package import PackageImporter
 
 import deploy
 from deploy.package import inspect, save, shadow, verify
 from deploy.package.guest_check import check
+
+torch = pytest.importorskip("torch", reason="torch is not in this environment")
+PackageImporter = pytest.importorskip("torch.package", reason="torch is not in this environment").PackageImporter
 
 NAMES = ["bert", "gpt2_generate", "llama_sample", "segformer", "tokenizer_and_model", "x_transformers", "ft_transformer"]
 
