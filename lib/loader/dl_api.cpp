@@ -6,6 +6,7 @@
 
 #include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/shared_libraries.h"
 #include "lib/loader/tls.h"
 
 // The namespace's own libdl (dlopen(3), dlsym(3), dladdr(3), dlinfo(3)), as private code sees it
@@ -38,9 +39,8 @@ Library* as_library(NamespaceImpl& space, void* handle) {
 }
 
 void* open_system(NamespaceImpl& space, const char* path, int flags) {
-  void* handle = ::dlopen(path, flags);
+  void* handle = open_shared(path, flags, space.heap->allocator() != nullptr);
   if (!handle) return nullptr;
-  if (space.heap->allocator()) teach_system_allocator(handle);
   const std::lock_guard guard(space.lock);
   space.system_handles.push_back({handle, path});
   space.system_symbols.clear();  // what was missing may be there now
@@ -163,9 +163,10 @@ int ns_dlclose(void* handle) {
   const std::lock_guard guard(space.lock);
   const auto held = std::find_if(space.system_handles.begin(), space.system_handles.end(),
                                  [&](const SystemLibrary& s) { return s.handle == handle; });
-  if (held != space.system_handles.end()) space.system_handles.erase(held);
+  if (held == space.system_handles.end()) return ::dlclose(handle);
+  space.system_handles.erase(held);
   space.system_symbols.clear();
-  return ::dlclose(handle);
+  return close_shared(handle);
 }
 
 char* ns_dlerror() {

@@ -8,6 +8,7 @@
 
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
+#include "lib/loader/shared_threads.h"
 
 // What private code gets instead of the C library's own functions
 //
@@ -73,6 +74,12 @@ int ns_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void*
   return caller->owner->start_thread(thread, attributes, body, argument, caller);
 }
 
+int ns_thrd_create(thrd_t* thread, thrd_start_t body, void* argument) {
+  Library* caller = DEPLOY_CALLER;
+  if (!caller) return ::thrd_create(thread, body, argument);
+  return c11_result(caller->owner->start_thread(thread, nullptr, c11_body(body), argument, caller));
+}
+
 // A key's destructor is private code: the key must go when the namespace goes, or a later thread's exit would call unmapped memory.
 int ns_pthread_key_create(pthread_key_t* key, void (*destructor)(void*)) {
   Library* caller = DEPLOY_CALLER;
@@ -131,6 +138,7 @@ void* find_interposed(std::string_view name) {
     add("__cxa_thread_atexit_impl", ns_cxa_thread_atexit);
     add("__register_atfork", ns_register_atfork);
     add("pthread_create", ns_pthread_create);
+    add("thrd_create", ns_thrd_create);
     add("pthread_key_create", ns_pthread_key_create);
     add("__pthread_key_create", ns_pthread_key_create);
     add("pthread_key_delete", ns_pthread_key_delete);

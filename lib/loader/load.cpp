@@ -7,6 +7,7 @@
 #include "lib/loader/executable_stack.h"
 #include "lib/loader/object_index.h"
 #include "lib/loader/relocate.h"
+#include "lib/loader/shared_libraries.h"
 
 // Loading is a transaction in four steps, each over all new libraries before the next begins:
 //
@@ -206,10 +207,7 @@ class Load {
         }
       }
     }
-    if (void* handle = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) {
-      if (space_.heap->allocator()) teach_system_allocator(handle);
-      return handle;
-    }
+    if (void* handle = open_shared(path.c_str(), RTLD_LAZY | RTLD_LOCAL, space_.heap->allocator() != nullptr)) return handle;
     const char* why = ::dlerror();
     return Failure{ErrorCode::kLoader, why ? why : "dlopen failed"};
   }
@@ -358,7 +356,7 @@ class Load {
     for (auto it = added_.rbegin(); it != added_.rend(); ++it) {
       Library* library = *it;
       space_.release_tls(*library);
-      for (const SystemLibrary& system : library->system) ::dlclose(system.handle);
+      for (const SystemLibrary& system : library->system) close_shared(system.handle);
       std::erase_if(space_.unique_symbols, [&](const auto& entry) { return entry.second.library == library; });
       std::erase_if(space_.libraries, [&](const auto& owned) { return owned.get() == library; });
     }

@@ -1,9 +1,9 @@
 #include "lib/loader/namespace.h"
 
-#include <dlfcn.h>
 #include <sys/mman.h>
 
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/shared_libraries.h"
 #include "lib/loader/system_unwinder.h"
 
 namespace deploy::loader {
@@ -27,7 +27,7 @@ void NamespaceImpl::unmap_all() {
   for (const auto& library : libraries) all.push_back(library.get());
   remove(all);
   delete_keys([](const Library*) { return true; });
-  for (const SystemLibrary& system : std::exchange(system_handles, {})) ::dlclose(system.handle);
+  for (const SystemLibrary& system : std::exchange(system_handles, {})) close_shared(system.handle);
   heap.reset();
 }
 

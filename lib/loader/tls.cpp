@@ -424,6 +424,17 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
 
 void tls_when_thread_ended(void (*function)(void*), void* argument) { own_table()->when_ended.emplace_back(function, argument); }
 
+void tls_prepare_thread() {
+  ThreadTable* table = own_table();
+  const std::lock_guard lock(registry().lock);
+  for (std::size_t i = 0; i < registry().modules.size(); ++i) {
+    const Module& module = registry().modules[i];
+    if (!module.block || std::find(table->prepared.begin(), table->prepared.end(), i) != table->prepared.end()) continue;
+    initialise_static(table->thread_pointer, module);
+    table->prepared.push_back(i);
+  }
+}
+
 void tls_drop_destructors(void* library) {
   Registry& r = registry();
   std::vector<ExitDestructor> own;

@@ -69,6 +69,8 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
 // Calls `function(argument)` when the calling thread has run all its destructors, those of pthread keys included: no private code
 // follows.
 void tls_when_thread_ended(void (*function)(void*), void* argument);
+// Initialises the calling thread's part of the reserve of static TLS for all modules that have one: code of any may run here.
+void tls_prepare_thread();
 // Runs the calling thread's destructors that `library` registered, and forgets those of all other threads.
 void tls_drop_destructors(void* library);
 // Whether any thread has destructors that `library` registered.

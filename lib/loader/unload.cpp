@@ -1,11 +1,10 @@
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <set>
 
 #include "lib/loader/debugger.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
+#include "lib/loader/shared_libraries.h"
 
 // Unloading while the namespace lives: dlclose, and a load whose initialiser threw
 //
@@ -109,7 +108,7 @@ void NamespaceImpl::remove(const std::vector<Library*>& victims) {
     removed_count += victims.size();
     system_symbols.clear();
   }
-  for (const SystemLibrary& system : handles) ::dlclose(system.handle);
+  for (const SystemLibrary& system : handles) close_shared(system.handle);
 }
 
 void NamespaceImpl::release_tls(Library& library) {

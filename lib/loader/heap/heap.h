@@ -1,5 +1,7 @@
 #pragma once
 
+#include <link.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -140,9 +142,9 @@ void* heap_current_symbol();    // this thread's deploy_current_heap
 
 // system_allocator.cpp. Whether the process's malloc is the C library's own.
 bool system_allocator_is_plain();
-// Makes the C library, and the shared library behind a handle with all that it needs, recognise blocks of heaps.
+// Makes the C library recognise blocks of heaps, or a shared library: one call at a time for that.
 void teach_system_allocator();
-void teach_system_allocator(void* handle);
+void teach_system_allocator(const link_map& map);
 // What `found`, a function of the process's malloc family, has to be replaced by in code of a namespace with `heap`; itself
 // otherwise.
 void* private_counterpart(const Heap* heap, void* found, std::string_view name);

@@ -2,7 +2,6 @@
 #include <link.h>
 
 #include <mutex>
-#include <set>
 
 #include "lib/loader/got.h"
 #include "lib/loader/heap/heap.h"
@@ -63,36 +62,6 @@ void redirect(const link_map& map) {
   redirect_calls(map, kRedirections);
 }
 
-link_map* map_of(void* handle) {
-  link_map* map = nullptr;
-  return handle && ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : nullptr;
-}
-
-// Names of DT_NEEDED entries of a library that glibc has relocated.
-std::vector<const char*> needed_names(const link_map& map) {
-  const char* strings = nullptr;
-  std::vector<const char*> names;
-  for (const ElfW(Dyn)* d = map.l_ld; d->d_tag != DT_NULL; ++d) {
-    if (d->d_tag == DT_STRTAB) strings = reinterpret_cast<const char*>(d->d_un.d_ptr);
-  }
-  for (const ElfW(Dyn)* d = map.l_ld; strings && d->d_tag != DT_NULL; ++d) {
-    if (d->d_tag == DT_NEEDED) names.push_back(strings + d->d_un.d_val);
-  }
-  return names;
-}
-
-void teach(void* handle, std::set<const link_map*>& seen) {
-  link_map* map = map_of(handle);
-  if (!map || !seen.insert(map).second) return;
-  redirect(*map);
-  for (const char* name : needed_names(*map)) {
-    if (void* needed = ::dlopen(name, RTLD_LAZY | RTLD_NOLOAD)) {
-      teach(needed, seen);
-      ::dlclose(needed);
-    }
-  }
-}
-
 }  // namespace
 
 bool system_allocator_is_plain() { return process().plain; }
@@ -100,17 +69,12 @@ bool system_allocator_is_plain() { return process().plain; }
 void teach_system_allocator() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (const link_map* map = map_of(libc())) redirect(*map);
+    link_map* map = nullptr;
+    if (libc() && ::dlinfo(libc(), RTLD_DI_LINKMAP, &map) == 0) redirect(*map);
   });
 }
 
-void teach_system_allocator(void* handle) {
-  // Two at a time would make a page read-only that the other is about to write.
-  static std::mutex lock;
-  const std::lock_guard guard(lock);
-  std::set<const link_map*> seen;
-  teach(handle, seen);
-}
+void teach_system_allocator(const link_map& map) { redirect(map); }
 
 void* private_counterpart(const Heap* heap, void* found, std::string_view name) {
   if (!heap || !found) return found;

@@ -37,6 +37,17 @@ TEST(Threads, AThreadCountsAsRunningUntilItsKeyDestructorsHaveRun) {
   EXPECT_TRUE(space->unload());
 }
 
+TEST(Threads, ThreadsOfC11AreKnownToo) {
+  auto space = make_namespace();
+  Library* library = load_fixture(*space, "threads");
+  ASSERT_EQ(call(*space, library, "start_c11"), 0);
+  EXPECT_EQ(space->live_threads(), 1u);
+  EXPECT_FALSE(space->unload());
+  call(*space, library, "finish");
+  while (space->live_threads() != 0) std::this_thread::yield();
+  EXPECT_TRUE(space->unload());
+}
+
 TEST(Threads, ANamespaceWithARunningThreadIsGivenUpNotUnmapped) {
   auto space = make_namespace();
   Library* library = load_fixture(*space, "threads");

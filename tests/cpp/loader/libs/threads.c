@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdint.h>
+#include <threads.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -45,6 +46,26 @@ FIXTURE int start(void) {
   return 0;
 }
 FIXTURE int finish(void) { return sem_post(&g_go); }
+
+// The same by C11's function; and one that is joined.
+static int wait_in_c11(void* unused) {
+  wait_for_go(unused);
+  return 0;
+}
+static int number_in_c11(void* number) { return *(int*)number - 50; }
+FIXTURE int start_c11(void) {
+  sem_init(&g_go, 0, 0);
+  sem_init(&g_started, 0, 0);
+  int number = 8, result = 0;
+  thrd_t thread;
+  EXPECT(thrd_create(&thread, number_in_c11, &number) == thrd_success);
+  EXPECT(thrd_join(thread, &result) == thrd_success);
+  EXPECT(result == -42);
+  EXPECT(thrd_create(&thread, wait_in_c11, 0) == thrd_success);
+  EXPECT(thrd_detach(thread) == thrd_success);
+  sem_wait(&g_started);
+  return 0;
+}
 
 // The same, under a name.
 static void* wait_named(void* unused) {
