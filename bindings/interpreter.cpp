@@ -46,6 +46,15 @@ void export_memory(nb::module_& m) {
       "(id, reason) of every interpreter that was destroyed and whose libraries and memory had to stay, because threads that they "
       "had started did\n"
       "not end. Empty is as it should be.");
+  m.def(
+      "kept_libraries",
+      [] {
+        nb::list list;
+        for (const KeptLibrary& each : kept_libraries()) list.append(nb::make_tuple(each.path, each.threads));
+        return list;
+      },
+      "(path, threads) of every shared library that no interpreter uses any more and that stays open, because threads that it "
+      "started have not ended.");
 }
 
 void export_interpreter(nb::module_& m) {

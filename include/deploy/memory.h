@@ -33,4 +33,16 @@ struct StrandedInterpreter {
 // All of this process so far, in the order of their destruction. Empty is as it should be. Thread-safe.
 DEPLOY_API std::vector<StrandedInterpreter> stranded_interpreters();
 
+// A library that interpreters shared, that none uses any more, and that stays open because threads that it started have not ended:
+// an OpenMP run time has a pool for each thread that called into torch. The next interpreter that needs it gets it as it is. A
+// thread that destroys an interpreter, or begins a session in another one, ends its own pool, as does one that ends; the library
+// is closed when the next thread comes by after the last pool's end.
+struct KeptLibrary {
+  std::string path;
+  std::size_t threads = 0;  // that run its code
+};
+
+// Those of this moment. Empty is as it should be, but for host threads that run on and call no interpreter any more. Thread-safe.
+DEPLOY_API std::vector<KeptLibrary> kept_libraries();
+
 }  // namespace deploy

@@ -16,11 +16,9 @@
 #include "lib/interpreter/process.h"
 #include "lib/interpreter/session_core.h"
 #include "lib/loader/heap/heap.h"
+#include "lib/loader/shared_libraries.h"
 
 namespace deploy::detail {
-
-// How long threads of private code have to end, once the destructors of their libraries have told them to.
-constexpr std::chrono::milliseconds kThreadsMayTake{2000};
 
 Result<std::shared_ptr<InterpreterCore>> InterpreterCore::create(InterpreterOptions options) {
   if (auto checked = check_environment(options.environment); !checked) return checked.failure();
@@ -69,6 +67,7 @@ void InterpreterCore::retire(InterpreterCore* core) {
   releases->stop();
   if (wait) {
     home.join();
+    loader::leave_kept_libraries(kThreadsMayTake);
   } else {
     home.detach();
   }
@@ -209,6 +208,7 @@ void InterpreterCore::stop() {
     if (auto ended = namespace_->end(kThreadsMayTake); !ended) note_stranded({id_, ended.failure().message});
   }
   namespace_.reset();
+  loader::leave_kept_libraries(kThreadsMayTake);
   malloc_trim(0);  // glibc keeps what was freed in the heaps of the threads that allocated it: with torch a hundred megabytes
 }
 

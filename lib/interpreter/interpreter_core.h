@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +24,9 @@ namespace deploy::detail {
 
 class ManagerCore;
 struct ThreadEntry;  // process.h
+
+// How long threads that libraries started have to end, once they have been told to.
+inline constexpr std::chrono::milliseconds kThreadsMayTake{2000};
 
 struct InterpreterOptions {
   Environment environment = {};

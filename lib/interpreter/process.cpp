@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
+#include "lib/loader/shared_libraries.h"
 
 namespace deploy::detail {
 
@@ -144,6 +145,12 @@ namespace deploy {
 std::vector<StrandedInterpreter> stranded_interpreters() {
   std::lock_guard lock(detail::process().mutex);
   return detail::process().stranded;
+}
+
+std::vector<KeptLibrary> kept_libraries() {
+  std::vector<KeptLibrary> list;
+  for (loader::KeptLibrary& each : loader::kept_libraries()) list.push_back({std::move(each.path), each.threads});
+  return list;
 }
 
 }  // namespace deploy

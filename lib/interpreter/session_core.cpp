@@ -5,6 +5,7 @@
 #include "lib/interpreter/marshal.h"
 #include "lib/interpreter/object_handle.h"
 #include "lib/interpreter/process.h"
+#include "lib/loader/shared_libraries.h"
 
 namespace deploy::detail {
 
@@ -192,6 +193,7 @@ Result<SessionCore> SessionCore::open_seated(std::shared_ptr<InterpreterCore> co
     core->gate().release(core->seat());
     return busy_with_output(*core);
   }
+  if (loader::may_leave_kept_libraries() && may_block()) loader::leave_kept_libraries(kThreadsMayTake);
   ThreadEntry& thread = thread_entry(*core);
   if (auto attached = attach(*core, thread); !attached) {
     core->gate().release(core->seat());
