@@ -1,10 +1,12 @@
 # The CPython that goes into the image (D4). Sets, in the cache, what lib/interpreter/image builds from:
 #   DEPLOY_PYTHON_VERSION        "3.11"
 #   DEPLOY_PYTHON_FULL_VERSION   "3.11.2"
-#   DEPLOY_PYTHON_LIBRARY        libpython3.11-pic.a, or else libpython3.11.so
+#   DEPLOY_PYTHON_LIBRARY        what DEPLOY_EMBEDDED_LIBRARY names, or else libpython3.11-pic.a, or else libpython3.11.so
 #   DEPLOY_PYTHON_LIBRARY_IS_SHARED
 #   DEPLOY_PYTHON_LINK_LIBRARIES what that archive was linked with: -lz -lexpat -lm -ldl
 # and the target deploy_python_headers.
+
+set(DEPLOY_EMBEDDED_LIBRARY "" CACHE FILEPATH "A libpython3.X.so of DEPLOY_PYTHON_EXECUTABLE's version to embed instead of that Python's own")
 
 set(deploy_python_query [=[
 import os, sys, sysconfig
@@ -59,7 +61,16 @@ endif()
 if(NOT EXISTS ${deploy_python_include}/Python.h)
   message(FATAL_ERROR "${DEPLOY_PYTHON_EXECUTABLE} has no Python.h in ${deploy_python_include}: install libpython${deploy_python_version}-dev.")
 endif()
-if(NOT deploy_python_archive STREQUAL "-")
+if(DEPLOY_EMBEDDED_LIBRARY)
+  # It is not run to be asked for its version; its name has it.
+  if(NOT DEPLOY_EMBEDDED_LIBRARY MATCHES "/libpython${deploy_python_version}[a-z]*\\.so[.0-9]*$" OR NOT EXISTS ${DEPLOY_EMBEDDED_LIBRARY})
+    message(FATAL_ERROR "DEPLOY_EMBEDDED_LIBRARY=${DEPLOY_EMBEDDED_LIBRARY} is not the full path of an existing \
+libpython${deploy_python_version}.so, which ${DEPLOY_PYTHON_EXECUTABLE} needs.")
+  endif()
+  set(deploy_python_library ${DEPLOY_EMBEDDED_LIBRARY})
+  set(deploy_python_is_shared ON)
+  set(deploy_python_link "")
+elseif(NOT deploy_python_archive STREQUAL "-")
   set(deploy_python_library ${deploy_python_archive})
   set(deploy_python_is_shared OFF)
   separate_arguments(deploy_python_link UNIX_COMMAND "${deploy_python_link}")

@@ -21,17 +21,12 @@ static int g_started;
 
 static int serve(void* raw) {
   struct worker* own = raw;
-  for (sem_wait(&own->job); own->function; sem_wait(&own->job)) {
+  while (1) {
+    sem_wait(&own->job);
+    if (!own->function) return 0;
     own->result = own->function();
     sem_post(&own->done);
   }
-  pthread_mutex_lock(&g_lock);
-  struct worker** link = &g_all;
-  while (*link != own) link = &(*link)->next;
-  *link = own->next;
-  pthread_mutex_unlock(&g_lock);
-  free(own);
-  return 0;
 }
 
 static void stop(struct worker* worker) {
@@ -80,9 +75,8 @@ FIXTURE int pool_run(int (*function)(void)) {
 FIXTURE int pool_started(void) { return g_started; }
 
 FIXTURE int pool_end_all(void) {
-  pthread_mutex_lock(&g_lock);
   for (struct worker* w = g_all; w; w = w->next) stop(w);
-  pthread_mutex_unlock(&g_lock);
+  g_all = 0;
   t_own = 0;
   return 0;
 }
