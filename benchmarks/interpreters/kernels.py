@@ -47,7 +47,7 @@ def pair_of(plain, timed, name, plain_first):
 
 
 def pairs_of_one_start(report):
-    """Adds a plain process's and an interpreter's runs of every kernel to `report`: {kernel: [(seconds outside, seconds inside)]}."""
+    """Adds the runs of a plain process and of an interpreter to `report`: {kernel: [(seconds outside, seconds inside)]}."""
     plain = Plain()
     interpreter = deploy.Interpreter(deploy.Environment(extra_paths=[HERE]))
     with interpreter.acquire_session() as session:
