@@ -38,6 +38,9 @@ def backward():
     return float(model.weight.grad.sum())
 def too_much():
     return torch.zeros(1 << 30)
+def on_many_threads():
+    torch.set_num_threads(3)
+    return float(torch.ones(1 << 20).sum())
 """
 
 
@@ -113,6 +116,33 @@ class Outcomes:
     def ran_a_backward(self):
         return f"computed {self.call(self.make(TORCH), 'backward'):.0f}; gone"
 
+    def ran_torch_on_a_thread_of_the_host_that_goes_on(self):
+        goes_on, ended = threading.Event(), threading.Event()
+        held, kept, results = [], [], []
+
+        def serve():
+            results.append(self.call(held[0], "on_many_threads"))
+            ended.set()
+            goes_on.wait()
+
+        thread = threading.Thread(target=serve)
+        for _ in range(2):
+            held.append(self.make(TORCH))
+            if not thread.ident:
+                thread.start()
+                ended.wait()
+            held.clear()
+            kept.append(self.kept())
+        goes_on.set()
+        thread.join()
+        self.call(self.make(), "drop")
+        return (
+            f"computed {results[0]:.0f}; kept for its pool: {kept[0]}, after another interpreter {kept[1]}, at last {self.kept()}"
+        )
+
+    def kept(self):
+        return ", ".join(f"{path.rsplit('/', 1)[-1]} ({n} threads)" for path, n in self.deploy.kept_libraries()) or "nothing"
+
     NAMES = (
         hits_its_memory_limit,
         torch_hits_the_limit,
@@ -122,6 +152,7 @@ class Outcomes:
         starts_daemon_threads,
         has_live_objects,
         ran_a_backward,
+        ran_torch_on_a_thread_of_the_host_that_goes_on,
     )
 
 

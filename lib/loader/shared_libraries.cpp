@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "lib/loader/got.h"
@@ -37,7 +38,9 @@
 // by DT_NEEDED, and handles are counted for each of these: a handle is not closed while a library that nobody else holds has
 // threads.
 //
-// What the program or libdeploy itself needs is never unloaded, and left alone: our own threads start in their C++ run time.
+// What the program or libdeploy itself needs is never unloaded, and left alone: our own threads start in its C++ run time. So those
+// that a shared library starts by std::thread are not seen. Shared are C++ libraries only by name (CUDA's are); they are never
+// unloaded.
 
 namespace deploy::loader {
 
@@ -111,6 +114,15 @@ const Maps& permanent() {
   return found;
 }
 
+bool is_cpp(const link_map& map) {
+  const auto names = needed_names(map);
+  return std::any_of(names.begin(), names.end(), [](std::string_view name) { return name.starts_with("libstdc++.so"); });
+}
+
+void pin(const link_map& map) {
+  if (void* handle = ::dlopen(map.l_name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
+}
+
 Maps teach(void* handle, bool knows_heaps) {
   // Two at a time would make a page read-only that the other is about to write.
   static std::mutex lock;
@@ -121,6 +133,7 @@ Maps teach(void* handle, bool knows_heaps) {
     if (knows_heaps) teach_system_allocator(*map);
     if (std::find(permanent().begin(), permanent().end(), map) != permanent().end()) continue;
     watch_threads(*map);
+    if (is_cpp(*map)) pin(*map);
     holds.push_back(map);
   }
   return holds;

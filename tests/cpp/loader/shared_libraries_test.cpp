@@ -179,6 +179,15 @@ TEST(SharedLibraries, TheirThreadsFindInitialisedThreadLocalsInEveryNamespace) {
   wait_until_closed(kPool);
 }
 
+TEST(SharedLibraries, InCppTheyAreNeverUnloadedForTheirThreadsAreNotSeen) {
+  void* handle = open_shared(fixture_path("libpx_pool_cpp.so").c_str(), RTLD_LAZY | RTLD_LOCAL, false);
+  ASSERT_NE(handle, nullptr) << ::dlerror();
+  ASSERT_EQ(reinterpret_cast<int (*)()>(::dlsym(handle, "check"))(), 0);
+  ASSERT_EQ(close_shared(handle), 0);
+  ASSERT_TRUE(is_open("libpx_pool_cpp.so"));
+  EXPECT_EQ(call_kept("libpx_pool_cpp.so", "finish"), 0);
+}
+
 TEST(SharedLibraries, NamespacesOnManyThreadsOpenLeaveAndCloseThem) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 6; ++i) {

@@ -21,12 +21,17 @@ static int g_started;
 
 static int serve(void* raw) {
   struct worker* own = raw;
-  while (1) {
-    sem_wait(&own->job);
-    if (!own->function) return 0;
+  for (sem_wait(&own->job); own->function; sem_wait(&own->job)) {
     own->result = own->function();
     sem_post(&own->done);
   }
+  pthread_mutex_lock(&g_lock);
+  struct worker** link = &g_all;
+  while (*link != own) link = &(*link)->next;
+  *link = own->next;
+  pthread_mutex_unlock(&g_lock);
+  free(own);
+  return 0;
 }
 
 static void stop(struct worker* worker) {
@@ -75,8 +80,9 @@ FIXTURE int pool_run(int (*function)(void)) {
 FIXTURE int pool_started(void) { return g_started; }
 
 FIXTURE int pool_end_all(void) {
+  pthread_mutex_lock(&g_lock);
   for (struct worker* w = g_all; w; w = w->next) stop(w);
-  g_all = 0;
+  pthread_mutex_unlock(&g_lock);
   t_own = 0;
   return 0;
 }
