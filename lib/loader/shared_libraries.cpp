@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <map>
@@ -56,13 +57,27 @@ struct Handle {
 };
 
 struct Registry {
-  std::mutex lock;  // guards all below; never held while a library's code runs
+  std::mutex teaching;  // two at a time would make a page read-only that the other is about to write
+  std::mutex lock;      // guards all below; never held while a library's code runs
   std::map<void*, Handle> handles;
   std::map<const link_map*, unsigned> users;  // handles that hold it, of those that are open
 };
 
+// A fork takes these locks before the one of the threads, as everybody does: handlers run in reverse order of registration.
 Registry& registry() {
-  static Registry* const instance = new Registry;
+  static Registry* const instance = [] {
+    threads_of({});
+    auto* made = new Registry;
+    static Registry* forked = nullptr;
+    forked = made;
+    const auto lock = [] { std::lock(forked->teaching, forked->lock); };
+    const auto unlock = [] {
+      forked->lock.unlock();
+      forked->teaching.unlock();
+    };
+    pthread_atfork(lock, unlock, unlock);
+    return made;
+  }();
   return *instance;
 }
 
@@ -124,9 +139,7 @@ void pin(const link_map& map) {
 }
 
 Maps teach(void* handle, bool knows_heaps) {
-  // Two at a time would make a page read-only that the other is about to write.
-  static std::mutex lock;
-  const std::lock_guard guard(lock);
+  const std::lock_guard guard(registry().teaching);
   Maps all, holds;
   collect(map_of(handle), all);
   for (const link_map* map : all) {

@@ -1,6 +1,8 @@
 #include "lib/loader/shared_libraries.h"
 
 #include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -200,6 +202,39 @@ TEST(SharedLibraries, NamespacesOnManyThreadsOpenLeaveAndCloseThem) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+  wait_until_closed(kPausing);
+}
+
+// The child has one thread: no lock may be held by another, and the parent's workers are not there to be waited for.
+TEST(SharedLibraries, AForkedChildOpensAndClosesThemWhileTheParentsThreadsDo) {
+  const std::string file = fixture_path(kPausing);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) {
+        close_shared(open_shared(file.c_str(), RTLD_LAZY | RTLD_LOCAL, false));
+        leave_kept_libraries(0ms);
+        kept_libraries();
+      }
+    });
+  }
+  use("pool_user_pausing");
+  for (int i = 0; i < 100 && !testing::Test::HasFailure(); ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      close_shared(open_shared(file.c_str(), RTLD_LAZY | RTLD_LOCAL, false));
+      leave_kept_libraries(5s);
+      ::_exit(kept_libraries().empty() ? 0 : 1);
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << "child " << i;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  leave_kept_libraries(20s);
   wait_until_closed(kPausing);
 }
 
