@@ -5,8 +5,8 @@ import json
 import subprocess
 import sys
 
-# A table is a module here; `./dev bench interpreters` runs all, by their run(). As a program, `python -m interpreters.TABLE`,
-# it does the work in a process of its own and prints one line of JSON.
+# A table is a module here; `./dev bench interpreters` runs all, by their run(), and `./dev bench interpreters cycles` one. As a
+# program, `python -m interpreters.TABLE`, it does the work in a process of its own and prints one line of JSON.
 TABLES = ["many", "cycles", "threads", "outcomes", "startup", "kernels"]
 
 
@@ -18,5 +18,5 @@ def in_a_process_of_its_own(table, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run(build):
-    return {table: importlib.import_module(f"interpreters.{table}").run(build) for table in TABLES}
+def run(build, tables=None):
+    return {table: importlib.import_module(f"interpreters.{table}").run(build) for table in tables or TABLES}
