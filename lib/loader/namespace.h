@@ -17,7 +17,7 @@ class Heap;
 class NamespaceImpl;
 struct Library;  // opaque outside this folder; lives as long as its namespace
 
-// A library that lies inside another file (a sealed memfd): `offset` is a multiple of the page size. The content never changes, and
+// A library that lies inside another file: `offset` is a multiple of the page size. The content never changes, and
 // the descriptor outlives the namespace.
 struct EmbeddedFile {
   int fd = -1;

@@ -1,5 +1,5 @@
-// The image, as read-only pages of libdeploy. The files are copied into a memfd at the first interpreter, which is what the loader
-// maps; the archive of the standard library is read where it is.
+// The image, as read-only pages of libdeploy. The loader maps the files out of libdeploy's own file (image.h); the archive of the
+// standard library is read where it is.
         .section .rodata.deploy_image, "a", %progbits
 
         .globl  deploy_image_files_begin, deploy_image_files_end

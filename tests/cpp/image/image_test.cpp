@@ -1,9 +1,11 @@
 #include "lib/interpreter/image.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "deploy/environment.h"
 
@@ -31,6 +33,26 @@ TEST(Image, HasNoFileAtAnyOtherPath) {
 }
 
 TEST(Image, IsMadeOnceAProcess) { EXPECT_EQ(Image::get().value(), Image::get().value()); }
+
+TEST(Image, IsMappedOutOfTheFileThatItIsPartOf) {
+  struct stat image{}, program{};
+  ASSERT_EQ(fstat(Image::get().value()->find(Image::kGuestPath)->fd, &image), 0);
+  ASSERT_EQ(stat("/proc/self/exe", &program), 0);
+  EXPECT_EQ(image.st_ino, program.st_ino);
+}
+
+// In a process of its own, for an image is made once.
+TEST(ImageDeathTest, IsACopyInMemoryWhereThatIsAskedFor) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto child = [] {
+    setenv("DEPLOY_IMAGE_IN_MEMORY", "1", 1);
+    const auto file = Image::get().value()->find(Image::kGuestPath);
+    struct stat image{}, program{};
+    const bool other = fstat(file->fd, &image) == 0 && stat("/proc/self/exe", &program) == 0 && image.st_ino != program.st_ino;
+    std::exit(other && first_bytes(*file)[1] == 'E' ? 0 : 1);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
+}
 
 TEST(Image, CannotBeWritten) {
   const auto file = Image::get().value()->find(Image::kGuestPath);
