@@ -68,8 +68,9 @@ class Recorder {
   }
 
   Result<void> run() {
-    if (auto done = record_table(library_.dynamic.relocations); !done) return done;
-    if (auto done = record_table(library_.dynamic.plt_relocations); !done) return done;
+    program_.relatives = count_relatives(library_.dynamic.relocations);
+    if (auto done = record_table(library_.dynamic.relocations, program_.relatives); !done) return done;
+    if (auto done = record_table(library_.dynamic.plt_relocations, 0); !done) return done;
     program_.finish();
     return {};
   }
@@ -78,10 +79,19 @@ class Recorder {
   static constexpr std::uint32_t kZeroBase = 0;
   static constexpr std::uint64_t kAhead = 16;
 
-  Result<void> record_table(const AddressRange& range) {
+  // How many of the table's relocations, from the first one on, are RELATIVE. Linkers put all of them there (-z combreloc).
+  std::uint64_t count_relatives(const AddressRange& range) const {
     const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(range.vaddr));
     const std::uint64_t count = range.size / sizeof(Elf64_Rela);
-    for (std::uint64_t i = 0; i < count; ++i) {
+    std::uint64_t i = 0;
+    while (i < count && ELF64_R_TYPE(table[i].r_info) == R_X86_64_RELATIVE) ++i;
+    return i;
+  }
+
+  Result<void> record_table(const AddressRange& range, std::uint64_t from) {
+    const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(range.vaddr));
+    const std::uint64_t count = range.size / sizeof(Elf64_Rela);
+    for (std::uint64_t i = from; i < count; ++i) {
       const Elf64_Rela& r = table[i];
       if (i + kAhead < count) prefetch(table[i + kAhead]);
       const unsigned type = ELF64_R_TYPE(r.r_info);

@@ -20,6 +20,7 @@ class Relocator {
     auto done = known ? find_values(*known, values) : record(space_, library_, scope_, fresh, values);
     if (!done) return done;
     const RelocationProgram& program = known ? *known : fresh;
+    if (auto applied = apply_relatives(program.relatives); !applied) return applied;
     program.run(library_.bias(), values);
     for (const SpecialRelocation& special : program.specials) {
       if (auto applied = apply(special); !applied) return applied;
@@ -102,6 +103,19 @@ class Relocator {
         next += 63 * 8;
       }
       if (!good) return Failure{ErrorCode::kLoader, library_.path + ": a DT_RELR relocation outside the writable segments"};
+    }
+    return {};
+  }
+
+  // The first `count` relocations of DT_RELA.
+  Result<void> apply_relatives(std::uint64_t count) {
+    Places places(library_);
+    const auto* table = reinterpret_cast<const Elf64_Rela*>(library_.address(library_.dynamic.relocations.vaddr));
+    for (const Elf64_Rela* r = table; r != table + count; ++r) {
+      // In a damaged file a relocation may have changed the table.
+      if (ELF64_R_TYPE(r->r_info) != R_X86_64_RELATIVE) return failure(*r, "the table changes while it is applied");
+      if (!places.contain(r->r_offset, 8)) return failure(*r, "the place is outside the writable segments");
+      write64(library_.address(r->r_offset), library_.bias() + static_cast<std::uint64_t>(r->r_addend));
     }
     return {};
   }

@@ -16,9 +16,12 @@ namespace deploy::loader {
 // Nearly every relocation of x86-64 (reloc_x86_64.h) is a word64 whose value is a base plus a number that the file determines: the
 // bias of the library that defines the symbol plus st_value and addend, a TLS module, an address outside the namespace plus the
 // addend. A library has 300,000 such words and a handful of bases; from one namespace to the next only the bases change. So a
-// library is relocated in two steps. The first (relocate.cpp) reads the tables, checks every place, resolves every symbol and
-// writes a program. The second finds the bases and runs it. Every further namespace takes the second step alone, and touches
-// neither relocation table, symbol table, hash table nor string.
+// library is relocated in two steps. The first (record.cpp) reads the tables, checks every place, resolves every symbol and
+// writes a program. The second (relocate.cpp) finds the bases and runs it. Every further namespace takes the second step alone,
+// and touches neither symbol table, hash table nor string.
+//
+// Two thirds of a large library's relocations need no symbol (RELATIVE), and a linker puts them in front of all others. They are
+// not written down: the file's own table, whose pages are clean and shared, is a program for them.
 //
 // Places and numbers are kept in 32 bits. What does not fit, is narrower than a word, needs the library's own memory (TLS
 // descriptors), or waits for a resolver function, is kept as the relocation that it is, with what its symbol is bound to.
@@ -85,6 +88,7 @@ class RelocationProgram {
   std::vector<RecordedUnique> uniques;      // what the words rest on
   std::set<std::uint32_t> bound;            // the scope's libraries, by index, that any reference is bound to
   SystemAnswers answers;
+  std::uint64_t relatives = 0;  // relocations of DT_RELA, from its first one on, that are RELATIVE: before all words
 
   // The word at `place` is to be base plus `number`; with `in_row` the last place plus 8 is likely to be the next one. False where
   // one of them does not fit. Every place is checked before it is added. `expected` words are still to come, this one included.

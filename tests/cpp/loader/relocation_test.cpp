@@ -29,6 +29,21 @@ class Edited {
     }
   }
 
+  // The first of the RELATIVE relocations in front writes over the second, for text may be written (DT_TEXTREL).
+  void let_table_change() {
+    const auto file = LibraryFile::open(fixture_path("bare"));
+    const std::uint64_t table = file->dynamic().relocations.vaddr;  // an offset too: the first segment starts at 0
+    auto* first = reinterpret_cast<Elf64_Rela*>(bytes_.data() + table);
+    first->r_offset = table + sizeof(Elf64_Rela) + offsetof(Elf64_Rela, r_info);
+    const std::uint64_t dynamic = file->image().dynamic.vaddr;
+    for (const Segment& s : file->image().segments) {
+      if (dynamic < s.vaddr || dynamic - s.vaddr >= s.file_size) continue;
+      auto* tag = reinterpret_cast<Elf64_Dyn*>(bytes_.data() + s.offset + (dynamic - s.vaddr));
+      while (tag->d_tag != DT_RELACOUNT) ++tag;
+      tag->d_tag = DT_TEXTREL;
+    }
+  }
+
   Elf64_Rela& relocation() { return relocation_; }
   void set_type(unsigned type) { relocation_.r_info = ELF64_R_INFO(ELF64_R_SYM(relocation_.r_info), type); }
   void set_symbol(unsigned symbol) {
@@ -146,6 +161,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"ASymbolThatDoesNotExist", [](Edited& e) { e.set_symbol(100000); }, "symbol"},
         Refusal{"AResolverOutsideTheCode", [](Edited& e) { e.set_type(R_X86_64_IRELATIVE), e.relocation().r_addend = 0x40; },
                 "outside the code"},
+        Refusal{"ATableThatChanges", [](Edited& e) { e.let_table_change(); }, "the table changes while it is applied"},
         Refusal{"ARelativePlaceOutside", [](Edited& e) { e.set_type(R_X86_64_RELATIVE), e.relocation().r_offset = 0x40; },
                 "outside the writable segments"}),
     [](const auto& info) { return std::string(info.param.name); });
