@@ -5,6 +5,8 @@ import importlib.util
 import os
 import pathlib
 import py_compile
+import sys
+import types
 
 import pytest
 
@@ -114,3 +116,81 @@ def test_a_cycle_made_after_boot_is_collected_and_one_made_before_ends_with_the_
         assert lines == ["late"]
     del session, interpreter
     assert sorted(lines[1:]) == ["dropped early", "early"]
+
+
+def test_inspect_finds_modules_of_frames_as_ever(tmp_path, value_of):
+    source = """
+import inspect, os, sys, types
+
+def here():
+    return sys._getframe()
+
+def name_of(frame, *file):
+    module = inspect.getmodule(frame, *file)
+    return module and module.__name__
+
+def frame_of(code, file, **names):
+    names["sys"] = sys
+    exec(compile("frame = sys._getframe()", file, "exec"), names)
+    return names["frame"]
+
+other = types.ModuleType("other")
+other.__file__ = os.__file__
+sys.modules["other"] = other
+info = inspect.getframeinfo(here(), context=3)
+value = [
+    name_of(here()),
+    name_of(here(), __file__),
+    name_of(here(), os.__file__) == name_of(frame_of("", os.__file__), os.__file__),
+    name_of(frame_of("", __file__, __name__="other", __file__=__file__), __file__),
+    name_of(frame_of("", "elsewhere.py", __name__="other", __file__="elsewhere.py"), "elsewhere.py"),
+    name_of(frame_of("", "nowhere.py", __name__=["no", "name"], __file__="nowhere.py"), "nowhere.py"),
+    name_of(name_of), name_of(inspect), name_of(3),
+    os.path.basename(info.filename), info.lineno, info.function, info.code_context, info.index,
+    inspect.getsource(inspect.getmodule).startswith("def getmodule"),
+]
+"""
+    inside = value_of(source)
+    names = {"__name__": "subject", "__file__": str(tmp_path / "subject.py")}
+    subject = types.ModuleType("subject")
+    subject.__file__ = names["__file__"]
+    subject.__dict__.update(names)
+    sys.modules["subject"] = subject
+    try:
+        exec(compile(source, names["__file__"], "exec"), subject.__dict__)
+    finally:
+        del sys.modules["subject"], sys.modules["other"]
+    assert inside == subject.value
+    assert inside[:2] == ["subject", "subject"] and inside[12] == ["def here():\n", "    return sys._getframe()\n", "\n"]
+
+
+def test_dataclasses_with_the_same_fields_are_different_classes(value_of):
+    result = value_of("""
+import dataclasses, traceback
+
+def make(default, **options):
+    @dataclasses.dataclass(**options)
+    class Point:
+        x: int
+        y: int = default
+    return Point
+
+A, B, Frozen = make(1), make(2), make(1, frozen=True)
+try:
+    A()
+except TypeError as error:
+    message = str(error)
+try:
+    Frozen(0).x = 1
+except dataclasses.FrozenInstanceError as error:
+    frames = [(frame.filename, frame.name) for frame in traceback.extract_tb(error.__traceback__)][1:]
+value = [
+    A(0).y, B(0).y, A(0) == A(0), A(0) == B(0, 1), repr(B(5)), message, frames,
+    A.__init__ is B.__init__, hash(Frozen(0)) == hash(Frozen(0)), A.__init__.__qualname__, A.__doc__,
+]
+""")
+    message = "make.<locals>.Point.__init__() missing 1 required positional argument: 'x'"
+    assert result == [
+        *(1, 2, True, False, "make.<locals>.Point(x=5, y=2)", message, [("<string>", "__setattr__")]),
+        *(False, True, "make.<locals>.Point.__init__", "Point(x: int, y: int = 1)"),
+    ]

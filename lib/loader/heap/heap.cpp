@@ -25,6 +25,9 @@ constexpr std::size_t kGranules = std::size_t{1} << (DEPLOY_ADDRESS_BITS - DEPLO
 constexpr std::size_t kMostReserve = std::size_t{2} << 20;
 // mimalloc's own tables are smaller than this and hold no blocks; its smallest segment is that of one block of 16 MiB.
 constexpr std::size_t kSmallestSegment = kGranule / 4;
+// What CPython takes for frames when a thread's calls go deeper, and gives back as soon as they return: a loop of such calls would
+// be one of system calls and page faults.
+constexpr std::size_t kKeptSize = std::size_t{16} << 10;
 
 std::size_t round_up(std::size_t size, std::size_t step) { return (size + step - 1) / step * step; }
 
@@ -239,6 +242,9 @@ bool Heap::change(void* memory, std::size_t size, bool commit) noexcept {
 }
 
 void* Heap::allocate(std::size_t size) noexcept {
+  if (size == kKeptSize) {
+    if (void* kept = kept_.exchange(nullptr)) return kept;
+  }
   void* memory = map(size, false, true);
   if (memory || size > DEPLOY_HEAP_SMALL) return memory;
   std::atomic_ref(shared_.reserve_users).fetch_add(1);
@@ -247,7 +253,11 @@ void* Heap::allocate(std::size_t size) noexcept {
   return memory;
 }
 
-void Heap::free(void* memory, std::size_t size) noexcept { unmap(memory, size); }
+void Heap::free(void* memory, std::size_t size) noexcept {
+  void* none = nullptr;
+  if (size == kKeptSize && limit_ == 0 && kept_.compare_exchange_strong(none, memory)) return;
+  unmap(memory, size);
+}
 
 HeapUsage Heap::usage() const {
   const std::lock_guard guard(tables_lock());

@@ -70,7 +70,7 @@ class Heap {
   Heap& operator=(const Heap&) = delete;
   ~Heap();
 
-  // Whole pages, zeroed, counted as committed; null where there is no memory or the limit is reached.
+  // Whole pages, counted as committed; null where there is no memory or the limit is reached.
   void* allocate(std::size_t size) noexcept;
   void free(void* memory, std::size_t size) noexcept;
 
@@ -129,6 +129,7 @@ class Heap {
   const deploy_heap_allocator* allocator_ = nullptr;
   std::unordered_map<std::string_view, void*> functions_;
   std::atomic<int> exemptions_{0};
+  std::atomic<void*> kept_{nullptr};  // one freed block of kKeptSize, which an unlimited heap has ready
   // Guarded by heap.cpp's lock.
   Regions regions_;
   std::size_t committed_ = 0, peak_ = 0, reserved_ = 0;

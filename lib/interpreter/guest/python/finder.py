@@ -24,8 +24,8 @@ import _deploy_bytecode
 import _deploy_image
 
 IMAGE = "<image>"
-# Modules of the standard library that need a word changed inside a host program (adjustments.py).
-_ADJUSTED = frozenset(("multiprocessing.resource_tracker", "multiprocessing.spawn"))
+# Modules of the standard library in which adjustments.py changes a word.
+_ADJUSTED = frozenset(("dataclasses", "inspect", "multiprocessing.resource_tracker", "multiprocessing.spawn"))
 STDLIB = f"{IMAGE}/python{sys.version_info.major}.{sys.version_info.minor}"
 _DYNLOAD = "lib-dynload/"
 
