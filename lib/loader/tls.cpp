@@ -123,6 +123,10 @@ Registry& registry() {
   static Registry* instance = [] {
     auto* r = new Registry;
     if (pthread_key_create(&r->key, at_thread_exit) != 0) std::abort();
+    // A thread of the parent may hold the lock, and is not there in the child to give it back.
+    static Registry* forked = nullptr;
+    forked = r;
+    pthread_atfork([] { forked->lock.lock(); }, [] { forked->lock.unlock(); }, [] { forked->lock.unlock(); });
     return r;
   }();
   return *instance;
