@@ -1,6 +1,9 @@
-"""import torch in an interpreter against a plain Python process: time and private memory, with and without deferred_imports."""
+"""import torch in an interpreter against a plain Python process: time and private memory, with and without deferred_imports; and
+whether the demo's models give the same outputs with them."""
 
 import json
+import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -47,17 +50,52 @@ os._exit(0)
 )
 
 
-def measured(source, *arguments):
-    started = time.time()
-    done = subprocess.run([sys.executable, "-c", source, *arguments], check=False, stdout=subprocess.PIPE, text=True)
+# Prints whether the outputs of the demo's models are the same bytes with and without deferred_imports.
+OUTPUTS = """
+import json, os, sys
+import deploy
+folder, source, *names = sys.argv[1:]
+outputs = []
+for deferred in (False, True):
+    environment = deploy.Environment.from_venv(sys.prefix)
+    environment.extra_paths = [folder]
+    environment.deferred_imports = deferred
+    interpreter = deploy.Interpreter(environment)
+    interpreter.register_module("outputs", source)
+    with interpreter.acquire_session() as session:
+        outputs.append([session.global_("outputs", "run")(name).to_value() for name in names])
+same = [one == other and len(one) > 0 for one, other in zip(*outputs)]
+print(json.dumps(dict(zip(names, same))), flush=True)
+os._exit(0)
+"""
+OF_A_MODEL = """
+import models, torch
+def run(name):
+    torch.set_num_threads(1)
+    model, inputs = models.build(name)
+    with torch.inference_mode():
+        return [tensor.contiguous().numpy().tobytes() for tensor in models.tensors(model(**inputs))]
+"""
+DEMO = pathlib.Path(__file__).parents[2] / "examples/demo"
+MODELS = ["bert", "resnet50", "gpt2_small"]
+
+
+def child(source, *arguments):
+    done = subprocess.run([sys.executable, "-c", source, *map(str, arguments)], check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"startup: the process ended with status {done.returncode}")
-    result = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def measured(source, *arguments):
+    started = time.time()
+    result = child(source, *arguments)
     result["seconds"] = result["ready"] - result.pop("started", started)
     return result
 
 
 def run(_build):
+    os.sync()  # pages of a file that was just built count as its user's private ones until they are written
     rounds = []
     for i in range(ROUNDS + 1):
         one = {"plain": measured(PLAIN), "whole": measured(INSIDE, "whole"), "deferred": measured(INSIDE, "deferred")}
@@ -90,4 +128,7 @@ def run(_build):
             )
         else:
             print(f"import torch, plain   : {report[kind]['seconds']:.2f} s, {report[kind]['first_mb']:.0f} MB private", flush=True)
+    report["same_outputs"] = child(OUTPUTS, DEMO, OF_A_MODEL, *MODELS)
+    words = ", ".join(f"{name} {'yes' if same else 'NO'}" for name, same in report["same_outputs"].items())
+    print(f"outputs of the demo's models are the same with deferred_imports: {words}", flush=True)
     return report

@@ -2,10 +2,11 @@
 
 (test_torch_inside.py runs whole with and without it.)"""
 
+import math
+import pathlib
 import textwrap
 
 import pytest
-from conftest import in_each_interpreter
 
 import deploy
 
@@ -64,6 +65,9 @@ def test_without_it_nothing_is_deferred():
         ("torch.vmap(lambda x: x.sum())(torch.ones(2, 3)).tolist()", [3.0, 3.0]),
         ("torch.cond(torch.tensor(True), lambda x: x + 1, lambda x: x - 1, (torch.zeros(1),)).item()", 1.0),
         ("torch.ops.higher_order.cond.__name__", "cond"),
+        ("torch.randperm(5, generator=torch.Generator().manual_seed(1)).sum().item()", 10),
+        ("isinstance(torch.Generator(), torch.Generator), isinstance(3, torch.Generator)", (True, False)),
+        ("torch.compile(torch.nn.ReLU(), backend='eager', fullgraph=True)(torch.tensor([-1.0, 1.0])).tolist()", [0.0, 1.0]),
         ("torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged).sum().item()", 5.0),
         ("torch.export.export(torch.nn.ReLU(), (torch.ones(2),)).module()(torch.tensor([-1.0, 1.0])).tolist()", [0.0, 1.0]),
         ("[n.op for n in torch.fx.symbolic_trace(torch.nn.ReLU()).graph.nodes]", ["placeholder", "call_function", "output"]),
@@ -88,10 +92,16 @@ def test_the_others_work_at_their_first_use(run):
                 torch.ao.nn.quantized.Linear(2, 2)(quantized).shape[1],
                 list(torch.utils.data.DataLoader([1, 2], batch_size=2))[0].tolist(),
                 torch.hub.get_dir().endswith("hub"),
+                round(torch.autograd.functional.jacobian(torch.sin, torch.zeros(1)).item(), 3),
+                torch.autograd.profiler.record_function.__name__,
+                torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2)).parametrizations.weight.original1.numel(),
+                torch.nn.attention.SDPBackend.MATH.name,
+                torch.accelerator.device_count(), torch.mps.device_count(), torch.mtia.device_count(),
+                list(torch.func.functional_call(torch.nn.Identity(), {}, (torch.ones(1),)).shape),
                 mock.x is mock.x,
             ]
     """)
-    assert result == [1, 0.399, 9.0, 2, [1, 2], True, True]
+    assert result == [1, 0.399, 9.0, 2, [1, 2], True, 1.0, "record_function", 4, "MATH", 0, 0, 0, [1], True]
 
 
 def test_the_compiler_side_is_executed_together_and_once(run):
@@ -135,6 +145,34 @@ def test_meta_kernels_are_the_same_ones(run):
     """)
     dump = torch._C._dispatch_dump
     assert result == [[line.split("::", 1)[0] for line in dump(name).splitlines() if line.startswith("Meta")] for name in names]
+
+
+def test_autograd_and_custom_ops_work_with_export_compile_and_meta_tensors(run):
+    result = run("""
+        @torch.library.custom_op("deferring::twice", mutates_args=())
+        def twice(x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+        @twice.register_fake
+        def _(x):
+            return torch.empty_like(x)
+
+        twice.register_autograd(lambda context, gradient: gradient * 2)
+
+        def gradient():
+            x = torch.ones(3, requires_grad=True)
+            (twice(x).sin().sum() + x.exp().sum()).backward()
+            return [round(each, 4) for each in x.grad.tolist()]
+
+        def run():
+            before = gradient()
+            traced = torch.export.export(torch.nn.Sequential(torch.nn.Linear(3, 2)), (torch.ones(1, 3),))
+            compiled = torch.compile(lambda x: twice(x) + 1, backend="aot_eager", fullgraph=True)
+            shape = torch.ops.deferring.twice(torch.ones(2, 5, device="meta")).shape
+            return before == gradient(), before, len(list(traced.graph.nodes)), compiled(torch.ones(2)).tolist(), list(shape)
+    """)
+    slope = round(2 * math.cos(2) + math.e, 4)
+    assert result == (True, [slope] * 3, 5, [3.0, 3.0], [2, 5])
 
 
 def test_threads_that_use_it_first_at_once_all_find_it_whole(run):
@@ -182,30 +220,47 @@ def test_a_module_that_fails_fails_again_and_is_itself_afterwards(run):
     assert result == (["no", "no"], False, "SGD")
 
 
-MODELS = {
-    "bert": "transformers.BertModel(transformers.BertConfig(**small, num_attention_heads=2, num_hidden_layers=2))",
-    "gpt2": "transformers.GPT2LMHeadModel(transformers.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=100))",
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_transformer_gives_the_same_output(name):
-    source = f"""
-import torch, transformers
-small = dict(hidden_size=32, intermediate_size=64, vocab_size=100)
-def run():
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        return {MODELS[name]}.eval()(torch.arange(12).reshape(2, 6))[0]
-"""
-    results = []
-    for deferred in (False, True):
-        environment = deploy.Environment.from_running_python()
+@pytest.fixture(scope="module")
+def demo():
+    """demo(name): the output tensors of a model of the demo, full size, without and with deferred_imports."""
+    environments = [deploy.Environment.from_running_python() for _ in range(2)]
+    for environment, deferred in zip(environments, (False, True), strict=True):
         environment.deferred_imports = deferred
-        with deploy.InterpreterManager(interpreters=2, environment=environment) as manager:
-            manager.register_module("model", source)
-            results += [
-                torch.from_dlpack(y) for y in in_each_interpreter(manager, lambda s: s.global_("model", "run")().to_value())
-            ]
-    assert all(torch.equal(results[0], each) for each in results)
+        environment.extra_paths = [str(pathlib.Path(__file__).parents[2] / "examples/demo")]
+    interpreters = [deploy.Interpreter(environment) for environment in environments]
+    for interpreter in interpreters:
+        interpreter.register_module("demo_subject", COMMON + textwrap.dedent(DEMO))
+
+    def demo(name):
+        outputs = []
+        for interpreter in interpreters:
+            with interpreter.acquire_session() as session:
+                count = session.global_("demo_subject", "run")(name).to_value()
+                some = session.global_("demo_subject", "output")
+                outputs.append([torch.from_dlpack(some(i).to_value()) for i in range(count)])
+        return outputs
+
+    return demo
+
+
+DEMO = """
+    import models
+
+    def run(name):
+        global outputs
+        torch.set_num_threads(1)
+        model, inputs = models.build(name)
+        with torch.inference_mode():
+            outputs = models.tensors(model(**inputs))
+        return len(outputs)
+
+    def output(i):
+        return outputs[i]
+"""
+
+
+@pytest.mark.parametrize("name", ["bert", "resnet50", "gpt2_small"])
+def test_a_model_of_the_demo_gives_the_same_output(demo, name):
+    whole, deferred = demo(name)
+    assert len(whole) == len(deferred) > 0 and all(tensor.numel() > 0 for tensor in whole)
+    assert all(torch.equal(one, other) for one, other in zip(whole, deferred, strict=True))

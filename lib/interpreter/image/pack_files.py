@@ -1,4 +1,5 @@
-"""Packs the image's ELF files into one blob, each on a page boundary, so that the loader can map them out of the one file that they end up in.
+"""Packs the image's ELF files into one blob, each on a page boundary, so that the loader can map them out of
+the one file that they end up in.
 
 Writes the blob, and a table of {path, offset, size} that lib/interpreter/image.cpp includes.
 """

@@ -1,7 +1,11 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <thread>
 
+#include "lib/loader/tls.h"
 #include "tests/cpp/loader/fixture_namespace.h"
 
 // Threads of private code, threads of the host in private code, and many of both at once.
@@ -186,6 +190,30 @@ TEST(Threads, InitialExecTlsWithTooLargeAnAlignmentIsRefused) {
   auto space = make_namespace();
   const std::string message = load_failure(*space, "tls_page_aligned_static");
   EXPECT_NE(message.find("alignment 4096, at most 64 is possible"), std::string::npos) << message;
+}
+
+// A child has the locks of its parent's threads, and not the threads.
+TEST(Threads, AChildThatIsForkedWhileAnotherThreadIsInTheTablesFindsThemFree) {
+  const auto use = [] {
+    if (auto block = tls_static_reserve({nullptr, 0, 8, 8})) tls_static_release(*block);
+  };
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    while (!done) use();
+  });
+  int status = 0;
+  for (int i = 0; i < 200 && status == 0; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      use();
+      ::_exit(0);
+    }
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+  }
+  done = true;
+  other.join();
+  EXPECT_EQ(status, 0) << "14: it waited for ever";
 }
 
 TEST(Threads, HundredsOfThreadLocalModules) {

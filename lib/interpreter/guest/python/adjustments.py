@@ -5,10 +5,10 @@ Inside a host program there is no such executable: another Python would know nei
 that it registered. The methods say so; the tracker, which removes what a dead process left in shared memory, is done
 without. Code that gives its own executable by multiprocessing.set_executable gets it.
 
-inspect finds the module of a frame by a table of all modules' files, for which it asks the file system about every folder on every
-module's path; torch.library asks for frames with every operator. dataclasses compiles the text of each method, and classes with the
-same fields have the same text: torch makes a hundred of these. Both together are a twentieth of the time of `import torch`. What they
-answer is the same.
+inspect finds the module of a frame by a table of all modules' files, for which it asks the file system about every folder on
+every module's path; torch.library asks for frames with every operator. dataclasses compiles the text of each method, and classes
+with the same fields have the same text: torch makes a hundred of these. Both together are a twentieth of the time of
+`import torch`. What they answer is the same.
 """
 
 import functools

@@ -29,10 +29,13 @@ from _frozen_importlib_external import _LoaderBasics
 _ModuleType = type(sys)
 
 _DEFERRED = frozenset((
-    "torch._higher_order_ops", "torch._lobpcg", "torch._meta_registrations", "torch.ao", "torch.compiler",
-    "torch.distributions", "torch.export", "torch.func", "torch.fx", "torch.hub", "torch.masked", "torch.nested",
-    "torch.nn.intrinsic", "torch.nn.qat", "torch.nn.quantizable", "torch.nn.quantized", "torch.optim", "torch.profiler",
-    "torch.quantization", "torch.quasirandom", "torch.utils.data", "torchgen", "unittest",
+    "torch._higher_order_ops", "torch._lobpcg", "torch._meta_registrations", "torch.accelerator", "torch.ao",
+    "torch.autograd.functional", "torch.autograd.profiler", "torch.compiler", "torch.cuda.tunable", "torch.distributions",
+    "torch.export", "torch.func", "torch.fx", "torch.hub", "torch.masked", "torch.mps", "torch.mtia", "torch.nested",
+    "torch.nn.attention", "torch.nn.intrinsic", "torch.nn.qat", "torch.nn.quantizable", "torch.nn.quantized",
+    "torch.nn.utils.parametrizations", "torch.nn.utils.parametrize", "torch.nn.utils.stateless", "torch.optim",
+    "torch.profiler", "torch.quantization", "torch.quasirandom", "torch.utils.collect_env", "torch.utils.data", "torchgen",
+    "unittest",
 ))  # fmt: skip
 
 _GROUP = frozenset((
@@ -247,6 +250,13 @@ def _after_torch(torch):
         vars(torch).pop(name, None)
     if _left_out:
         torch.__class__ = IncompleteTorch
+
+    # The group also gives torch.Generator its metaclass, without which there are no generators (torch._prims.rng_prims).
+    set_metaclass = getattr(torch._C, "_set_generator_metaclass", None)
+    if set_metaclass is not None and "torch._prims.rng_prims" not in sys.modules:
+        from torch._opaque_base import OpaqueBaseMeta
+
+        set_metaclass(OpaqueBaseMeta)
 
     operators = torch._ops._HigherOrderNamespace
     look = operators.__getattr__
