@@ -1,16 +1,18 @@
 """Programs that the CPython of the image is profiled with, beside CPython's own tests: what Python does around and inside models.
 
 The tests touch everything and stay nowhere; without loops like these the compiler takes the specialised instructions of
-arithmetic, attributes and subscripts for rare ones, and spills registers in them. None of them is a program of the benchmarks.
+arithmetic, attributes and subscripts for rare ones, and spills registers in them. None of them is a program of the benchmarks;
+what json and pickle write and read here is of other kinds than there.
 """
 
 import collections
 import functools
 import heapq
+import json
 import math
+import pickle
 import random
 import sys
-import time
 
 
 def matrix_product(n=40):
@@ -137,16 +139,42 @@ def caught(n=3000):
     return total
 
 
-def main(seconds):
+def configuration(layers=12):
+    """What is kept beside a model's weights: names, shapes, dtypes, strides, a vocabulary."""
+
+    def tensor(i):
+        return {"shape": [64, 16 + i], "stride": (16 + i, 1), "dtype": "float32", "offset": i << 20, "grad": None}
+
+    names = [f"encoder.layer.{i}.{part}.weight" for i in range(layers) for part in ("attention", "intermediate", "output")]
+    return {
+        "model": "encoder",
+        "tied": True,
+        "scales": [i / 7 for i in range(60)],
+        "tensors": {name: tensor(i) for i, name in enumerate(names)},
+        "words": {f"token{i:03}": i for i in range(150)},
+    }
+
+
+def saved_and_loaded(rounds=4):
+    value = configuration()
+    for _ in range(rounds):
+        text = json.dumps(value)
+        for protocol in (2, pickle.HIGHEST_PROTOCOL):
+            data = pickle.dumps(value, protocol)
+            if len(json.loads(text)) != len(pickle.loads(data)):
+                raise RuntimeError("a configuration was not loaded as it was saved")
+
+
+def main(rounds):
     text = __doc__ * 4
     programs = [
-        matrix_product, spectral_norm, mandelbrot, layers, lambda: tokenizer(text), shortest_paths, caught
+        matrix_product, spectral_norm, mandelbrot, layers, lambda: tokenizer(text), shortest_paths, caught,
+        saved_and_loaded,
     ]  # fmt: skip
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    for _ in range(rounds):
         for program in programs:
             program()
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(int(sys.argv[1]))
