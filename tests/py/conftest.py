@@ -1,6 +1,7 @@
 """What the tests share. Importing torch takes seconds, so there is one manager for all tests that leave it as they found it."""
 
 import concurrent.futures
+import contextlib
 import pathlib
 import subprocess
 import sys
@@ -105,6 +106,30 @@ def bare_manager():
     with deploy.InterpreterManager(interpreters=2, environment=deploy.Environment.bare()) as manager:
         manager.register_module("probe", PROBE)
         yield manager
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def bare(cache):
+    """Two interpreters without torch."""
+    with deploy.InterpreterManager(2, deploy.Environment(cache_dir=cache)) as manager:
+        yield manager
+
+
+@pytest.fixture
+def make_manager(cache):
+    """make_manager(interpreters=1, **environment): one of the test's own."""
+    with contextlib.ExitStack() as stack:
+
+        def make(interpreters=1, **environment):
+            environment.setdefault("cache_dir", cache)
+            return stack.enter_context(deploy.InterpreterManager(interpreters, deploy.Environment(**environment)))
+
+        yield make
 
 
 @pytest.fixture
