@@ -38,6 +38,7 @@ Environment to_environment(nb::handle environment) {
   result.site_packages = paths(source.attr("site_packages"));
   result.extra_paths = paths(source.attr("extra_paths"));
   result.private_libraries = nb::cast<std::vector<std::string>>(source.attr("private_libraries"));
+  result.shared_libraries = nb::cast<std::vector<std::string>>(source.attr("shared_libraries"));
   result.preload = nb::cast<std::vector<std::string>>(source.attr("preload"));
   result.memory_limit = nb::cast<std::size_t>(source.attr("memory_limit"));
   result.deferred_imports = nb::cast<bool>(source.attr("deferred_imports"));

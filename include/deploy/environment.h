@@ -21,8 +21,14 @@ struct DEPLOY_API Environment {
   std::vector<std::string> extra_paths = {};
 
   // Libraries that are private to an interpreter although their file does not show it (file-name patterns with * and ?),
-  // beside libc10*, libtorch*, libshm* and the C++ run-time libraries. See docs/architecture.md.
+  // beside libc10*, libtorch*, libshm*, the C++ run-time libraries, and what lies in the folders above. See docs/architecture.md.
   std::vector<std::string> private_libraries = {};
+
+  // Libraries (patterns likewise) in the folders above that all interpreters and the host have in common, beside OpenBLAS, MKL, and
+  // the run-time libraries of OpenMP and Fortran: a large C library, or one whose state is meant for the whole process. What it
+  // keeps of one interpreter (a callback, a type), others see, and it dangles when that interpreter ends. A library that uses
+  // Python or libtorch, itself or through one that it needs, stays private, and so does one that private_libraries names too.
+  std::vector<std::string> shared_libraries = {};
 
   // Modules imported in every interpreter before it takes its first call, in order ("torch").
   std::vector<std::string> preload = {};

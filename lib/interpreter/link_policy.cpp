@@ -2,6 +2,7 @@
 // shows it by its undefined symbols, wherever it lies and whatever it is called; the lists are for what does not.
 
 #include <array>
+#include <filesystem>
 #include <string_view>
 
 #include "lib/interpreter/environment.h"
@@ -14,7 +15,7 @@ constexpr const char* kPrivate[] = {"libc10*", "libtorch*", "libshm*", "libstdc+
 
 // Private beside a private library, but no reason to be private. libgcc_s: nearly everything needs it. libffi: what Python calls
 // through it (dlopen as a ctypes function) sees it as its caller, and must know whose.
-constexpr const char* kPrivateQuiet[] = {"libgcc_s.so*", "libffi*.so*"};
+constexpr const char* kPrivateQuiet[] = {"libgcc_s[.-]*", "libffi*.so*"};
 
 // One device and one heap a process: CUDA's contexts and libraries, and glibc's own family.
 constexpr const char* kShared[] = {
@@ -23,6 +24,22 @@ constexpr const char* kShared[] = {
     "libnvToolsExt*", "libnvidia-ml*",  "libcufile*",   "libnvshmem*",   "libc.so*",      "libm.so*",
     "libdl.so*",      "libpthread.so*", "librt.so*",    "libutil.so*",   "libresolv.so*", "libanl.so*",
     "libnsl.so*",     "libmvec.so*",    "libcrypt.so*", "ld-linux*.so*", "libthread_db*", "linux-vdso*",
+};
+
+// C libraries of the system that keep for the whole process what their users gave them: functions of error handlers and allocators,
+// tables of types and plug-ins. What the environment brings along needs no such list.
+constexpr const char* kStateful[] = {
+    "libhdf5*", "libnetcdf*", "libxml2*", "libxslt*", "libexslt*", "libreadline*",
+    "libedit*", "libavutil*", "libgmp*",  "libmpfr*", "libmpdec*", "libgit2*",
+};
+
+// Libraries of wheels that keep nothing of their users, and are large (BLAS), or ought to be in a process once: run times of
+// OpenMP, whose threads would be as many more, and of compilers; what profiles and steers one device.
+constexpr const char* kStateless[] = {
+    "libopenblas*", "libscipy_openblas*", "libblas[.-]*", "libcblas*",         "liblapack*",         "libblis*",
+    "libmkl_*",     "libgomp*",           "libiomp*",     "libomp[.-]*",       "libgfortran*",       "libquadmath*",
+    "libatomic*",   "libnvperf*",         "libnvvm*",     "libnvfatbin*",      "libnvjpeg*",         "libnpp*",
+    "libcutensor*", "libcustatevec*",     "libcudss*",    "libcheckpoint.so*", "libpcsamplingutil*",
 };
 
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
@@ -55,6 +72,20 @@ bool is_torch_symbol(std::string_view symbol) {
   return false;
 }
 
+// The folders as the loader wants them.
+std::vector<std::string> folders_of(const Environment& environment) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> folders;
+  for (const auto* list : {&environment.site_packages, &environment.extra_paths}) {
+    for (const std::string& folder : *list) {
+      std::error_code error;
+      if (const fs::path given = fs::absolute(folder, error); !error) folders.push_back(given.lexically_normal());
+      if (const fs::path real = fs::canonical(folder, error); !error && real != folders.back()) folders.push_back(real);
+    }
+  }
+  return folders;
+}
+
 }  // namespace
 
 loader::Policy link_policy(const Environment& environment) {
@@ -65,6 +96,11 @@ loader::Policy link_policy(const Environment& environment) {
                               environment.private_libraries.end());
   policy.private_quiet_names.assign(std::begin(kPrivateQuiet), std::end(kPrivateQuiet));
   policy.shared_names.assign(std::begin(kShared), std::end(kShared));
+  policy.private_folders = folders_of(environment);
+  policy.stateful_names.assign(std::begin(kStateful), std::end(kStateful));
+  policy.stateless_names.assign(std::begin(kStateless), std::end(kStateless));
+  policy.stateless_names.insert(policy.stateless_names.end(), environment.shared_libraries.begin(),
+                                environment.shared_libraries.end());
   return policy;
 }
 

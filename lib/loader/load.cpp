@@ -398,6 +398,7 @@ Library* NamespaceImpl::load_known(Library* library, Visibility visibility) {
 void NamespaceImpl::make_global(Library* library) {
   if (std::exchange(library->global, true)) return;
   global_scope.push_back(library);
+  classifier.scope_grew();
 }
 
 Result<Library*> NamespaceImpl::load(const std::string& path, Visibility visibility, Library* caller) {

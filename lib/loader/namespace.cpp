@@ -17,7 +17,10 @@ std::uint64_t next_serial() {
 
 }  // namespace
 
-NamespaceImpl::NamespaceImpl(NamespaceOptions o) : options(std::move(o)), classifier(options.policy), serial(next_serial()) {}
+NamespaceImpl::NamespaceImpl(NamespaceOptions o)
+    : options(std::move(o)),
+      classifier(options.policy, [this](std::string_view name) { return is_global(name); }),
+      serial(next_serial()) {}
 
 NamespaceImpl::~NamespaceImpl() = default;
 

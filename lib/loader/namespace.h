@@ -35,6 +35,13 @@ struct Policy {
   std::vector<std::string> private_names;
   std::vector<std::string> private_quiet_names;
   std::vector<std::string> shared_names;  // always the system's, whatever they need; wins over all the others
+  // Private unless a name in `stateless_names` says otherwise: libraries in these folders and below, which code of the namespace
+  // brought along, and those with these names. They keep what their users give them (callbacks, tables, types), and the user is one
+  // namespace. They make whatever needs them private too, unless a name in `stateless_names` says otherwise.
+  std::vector<std::string> private_folders;  // absolute and normal; one behind a symbolic link in both forms
+  std::vector<std::string> stateful_names;
+  // Libraries that keep nothing of their users: large ones, or those that a process should have once.
+  std::vector<std::string> stateless_names;
 };
 
 struct NamespaceOptions {

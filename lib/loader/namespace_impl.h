@@ -66,6 +66,9 @@ class NamespaceImpl {
   // `symbol` as a definition; of a unique symbol, the one that the whole namespace uses.
   Definition adopt(const Library& library, const Elf64_Sym& symbol);
   Definition adopt_unique(const Library& library, const Elf64_Sym& symbol, std::uint32_t hash);  // the GNU hash of its name
+  // Whether the namespace's global scope defines this name: one of its libraries, or a shared one that these need, where the
+  // system's loader would not find it for itself.
+  bool is_global(std::string_view name) const;
   // By name, as dlsym does: in `scope`, nothing else.
   const Library* find_in(const std::vector<Library*>& scope, const SymbolName& name, const Elf64_Sym*& symbol) const;
   std::uintptr_t address_of(const Library& library, const Elf64_Sym& symbol);

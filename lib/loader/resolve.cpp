@@ -1,6 +1,8 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
+
 #include "lib/loader/namespace_impl.h"
 
 // Symbol resolution (gABI chapter 5, "Symbol Resolution"; versions as in the LSB)
@@ -90,6 +92,21 @@ const Library* NamespaceImpl::find_in(const std::vector<Library*>& scope, const 
     if ((symbol = library->symbols->find(name))) return library;
   }
   return nullptr;
+}
+
+bool NamespaceImpl::is_global(std::string_view name) const {
+  const Elf64_Sym* symbol = nullptr;
+  if (find_in(global_scope, SymbolName(name), symbol)) return true;
+  const std::string text(name);
+  const bool any = std::any_of(global_scope.begin(), global_scope.end(), [](const Library* l) { return !l->system.empty(); });
+  bool found = false;
+  if (any && !::dlsym(RTLD_DEFAULT, text.c_str())) {
+    for (const Library* library : global_scope) {
+      for (const SystemLibrary& system : library->system) found = found || ::dlsym(system.handle, text.c_str());
+    }
+  }
+  ::dlerror();
+  return found;
 }
 
 std::uintptr_t NamespaceImpl::address_of(const Library& library, const Elf64_Sym& symbol) {

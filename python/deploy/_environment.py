@@ -20,7 +20,11 @@ class Environment:
 
     site_packages      folders of installed packages, in sys.path order; the standard library never comes from here
     extra_paths        put in front of site_packages on sys.path, for plain source folders; not checked for a Python version
-    private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter without showing it
+    private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter without showing it, beside those
+                       in the folders above
+    shared_libraries   patterns of libraries in the folders above that all interpreters and the host have in common, beside
+                       OpenBLAS, MKL, and the run-time libraries of OpenMP and Fortran: what such a C library keeps of one
+                       interpreter, others see. One that uses Python or libtorch stays private
     preload            modules imported in every interpreter before it takes its first call, in order ("torch")
     deferred_imports   imports the parts of PyTorch that inference seldom uses when they are first used, instead of with torch: half
                        the time and three quarters of the memory; whoever uses one first waits for its import
@@ -40,6 +44,7 @@ class Environment:
     site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
     extra_paths: Sequence[str | os.PathLike[str]] = field(default_factory=list)
     private_libraries: Sequence[str] = field(default_factory=list)
+    shared_libraries: Sequence[str] = field(default_factory=list)
     preload: Sequence[str] = field(default_factory=list)
     deferred_imports: bool = False
     on_output: Callable[[int, str, str], object] | None = None

@@ -104,7 +104,7 @@ class Table:
         parts = [HEAD, self.summary(), "", "## Packages", ""]
         parts += ["| package | import and use, in both at once | beside the host |", "|---|---|---|"]
         versions = dict(line.split("==") for line in pins.read_text().splitlines() if "==" in line)
-        names = {"sklearn": "scikit-learn", "grpc": "grpcio", "cv2": "opencv-python-headless"}
+        names = {"sklearn": "scikit-learn", "grpc": "grpcio", "cv2": "opencv-python-headless", "psycopg2": "psycopg2-binary"}
         for name, here, beside, _ in map(self._use_row, self.uses):
             wheel = names.get(name, name)
             parts.append(f"| {wheel} {versions[wheel]} | {here} | {beside} |")

@@ -359,3 +359,96 @@ def use_triton():
         )
         ptx = compiled.asm["ptx"]
     return "add.f32" in ptx, ptx.count("\n") > 20, sorted(compiled.asm)
+
+
+def use_h5py():
+    """libhdf5 keeps the types and conversion functions that h5py registers for the whole process."""
+    import io
+
+    import h5py
+    import numpy
+
+    file = io.BytesIO()
+    with h5py.File(file, "w") as f:
+        f.create_dataset("z", data=numpy.arange(1000.0), chunks=(100,), compression="gzip")
+        f["reference"] = f["z"].ref
+        f["text"] = "h5py"
+        try:
+            f["nothing"]
+        except KeyError as error:
+            message = str(error)
+    with h5py.File(io.BytesIO(file.getvalue()), "r") as f:
+        return float(f[f["reference"][()]][:].sum()), f["text"][()].decode(), message
+
+
+def use_netCDF4():  # noqa: N802
+    import netCDF4
+    import numpy
+
+    written = netCDF4.Dataset("in_memory.nc", "w", memory=1024)
+    written.createDimension("x", 5)
+    written.createVariable("v", "f8", ("x",), zlib=True)[:] = numpy.arange(5.0)
+    read = netCDF4.Dataset("read.nc", memory=written.close())
+    total = float(read["v"][:].sum())
+    read.close()
+    return total
+
+
+def use_pyzmq():
+    import zmq
+
+    context = zmq.Context()
+    a, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    a.bind("inproc://x")
+    b.connect("inproc://x")
+    a.send_string("over")
+    received = b.recv_string()
+    a.close()
+    b.close()
+    context.term()
+    return received, zmq.zmq_version()
+
+
+def use_soundfile():
+    import io
+
+    import numpy
+    import soundfile
+
+    sizes = []
+    for kind in ("WAV", "FLAC", "OGG"):
+        file = io.BytesIO()
+        soundfile.write(file, numpy.zeros(1000), 8000, format=kind)
+        file.seek(0)
+        sizes.append(len(soundfile.read(file)[0]))
+    return sizes
+
+
+def use_psycopg2():
+    import psycopg2
+
+    try:
+        psycopg2.connect("host=/nonexistent dbname=x connect_timeout=1")
+    except psycopg2.OperationalError as error:
+        return str(error).strip(), psycopg2.extensions.libpq_version()
+
+
+def use_shapely():
+    import shapely
+
+    try:
+        shapely.from_wkt("POINT (")
+    except shapely.errors.GEOSException as error:
+        message = str(error)
+    return round(shapely.Point(0, 0).buffer(1).area, 6), message
+
+
+def use_pyproj():
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(4326, 3857, always_xy=True)
+    try:
+        pyproj.CRS("no such system")
+    except pyproj.exceptions.CRSError as error:
+        message = str(error)
+    return [round(x, 3) for x in transformer.transform(10, 20)], message

@@ -67,6 +67,7 @@ def verify(
             "site_packages": shadow.without([os.fspath(p) for p in environment.site_packages], interned, folder),
             "extra_paths": [*map(os.fspath, environment.extra_paths), *extra_paths],
             "private_libraries": list(environment.private_libraries),
+            "shared_libraries": list(environment.shared_libraries),
             "callables": manifest["callables"],
             "examples": manifest["examples"],
         }

@@ -10,6 +10,7 @@ from typing import Any
 
 import deploy
 
+FIELDS = ("site_packages", "extra_paths", "private_libraries", "shared_libraries")
 CHECK = "deploy_package_check"
 
 
@@ -22,7 +23,7 @@ def main(question: str, answer: str) -> None:
     request = json.loads(pathlib.Path(question).read_text())
     reports: list[dict[str, Any]] = []
     try:
-        environment = deploy.Environment(**{name: request[name] for name in ("site_packages", "extra_paths", "private_libraries")})
+        environment = deploy.Environment(**{name: request[name] for name in FIELDS})
         with deploy.InterpreterManager(interpreters=request["interpreters"], environment=environment) as manager:
             manager.register_module(CHECK, pathlib.Path(__file__).with_name("guest_check.py").read_text())
             package = manager.load_package(request["package"])

@@ -113,5 +113,16 @@ TEST(LinkPolicy, KnowsTheNamesOfPythonAndLibtorch) {
   EXPECT_THAT(policy.private_names, testing::Contains("libc10*"));
 }
 
+TEST_F(EnvironmentTest, LibrariesOfItsFoldersArePrivateUnlessSharedLibrariesNamesThem) {
+  const std::string site = folder("site"), extra = folder("extra");
+  std::filesystem::create_directory_symlink(site, site + "-link");
+  const loader::Policy policy = detail::link_policy(
+      {.site_packages = {site + "-link/"}, .extra_paths = {extra + "/../extra"}, .shared_libraries = {"libmine*"}});
+  EXPECT_THAT(policy.private_folders, testing::ElementsAre(site + "-link/", std::filesystem::canonical(site).native(), extra));
+  for (const char* pattern : {"libmine*", "libgomp*", "libopenblas*", "libgfortran*"})
+    EXPECT_THAT(policy.stateless_names, testing::Contains(pattern));
+  EXPECT_THAT(policy.stateful_names, testing::Contains("libhdf5*"));
+}
+
 }  // namespace
 }  // namespace deploy

@@ -1,6 +1,9 @@
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <set>
 #include <span>
 
 #include "lib/support/file.h"
@@ -122,6 +125,86 @@ TEST(Policy, QuietNamesArePrivateBesidePrivateLibrariesOnly) {
   auto seen = reinterpret_cast<void* (*)()>(find(open(px("plain_user").c_str(), RTLD_NOW), "address_seen"));
   ASSERT_TRUE(seen);
   EXPECT_EQ(seen(), of_host) << "a shared user, and so shared";
+}
+
+TEST(Policy, LibrariesInAFolderOfTheNamespaceArePrivateAndSoAreTheirUsers) {
+  TemporaryFolder folder;
+  const std::string plain = folder.write("site/x.libs/libpx_plain.so", read_file(px("plain")));
+  const std::string user = folder.write("site/x.libs/libpx_plain_user.so", read_file(px("plain_user")));
+  const std::string outside = folder.write("libpx_plain_user.so", read_file(px("plain_user")));
+  std::filesystem::create_directory_symlink(folder.path("site"), folder.path("link"));
+  std::filesystem::create_directories(folder.path("site/y.libs"));
+  std::filesystem::create_symlink(px("plain"), folder.path("site/y.libs/libpx_plain.so"));
+  Policy policy;
+  policy.private_folders = {folder.path("site")};
+  std::set<void*> copies;
+  std::vector<std::unique_ptr<Namespace>> spaces;
+  const auto opened = [&](const std::string& path) {
+    Namespace& space = *spaces.emplace_back(make_namespace("test", policy));
+    auto opener = space.load(fixture_path("opener"), Visibility::kLocal);
+    auto open = reinterpret_cast<void* (*)(const char*, int)>(*space.symbol(*opener, "open_library"));
+    auto find = reinterpret_cast<void* (*)(void*, const char*)>(*space.symbol(*opener, "find_symbol"));
+    void* handle = open(path.c_str(), RTLD_NOW);
+    EXPECT_TRUE(handle) << path;
+    return handle ? find(handle, "plain_data") : nullptr;
+  };
+  for (const std::string& path :
+       {plain, plain, folder.path("link/x.libs/libpx_plain.so"), user, user, folder.path("site/x.libs/../y.libs/libpx_plain.so")})
+    EXPECT_TRUE(copies.insert(opened(path)).second) << path << " is one that another namespace has";
+  ASSERT_TRUE(::setenv("LD_LIBRARY_PATH", folder.path("site/x.libs").c_str(), 1) == 0);
+  EXPECT_TRUE(copies.insert(opened(outside)).second) << "it needs one of the folder";
+  ::unsetenv("LD_LIBRARY_PATH");
+  void* handle = ::dlopen(plain.c_str(), RTLD_NOW);
+  ASSERT_TRUE(handle);
+  EXPECT_FALSE(copies.contains(::dlsym(handle, "plain_data"))) << "the host's own copy";
+  const std::string neighbour = folder.write("site-packages/libpx_plain.so", read_file(px("plain")));
+  EXPECT_EQ(opened(neighbour), opened(neighbour)) << "a folder whose name begins alike";
+}
+
+TEST(Policy, StatelessLibrariesOfAFolderAreSharedAndDoNotFollowWhatTheyNeed) {
+  TemporaryFolder folder;
+  folder.write("site/libpx_plain.so", read_file(px("plain")));
+  const std::string user = folder.write("site/libpx_plain_user.so", read_file(px("plain_user")));
+  Policy policy;
+  policy.private_folders = {folder.path("site")};
+  policy.stateless_names = {"libpx_plain_u*"};
+  policy.private_names = {"libfx_where_opener.so"};
+  void* handle = ::dlopen(user.c_str(), RTLD_NOW);
+  ASSERT_TRUE(handle);
+  void* of_host = reinterpret_cast<void* (*)()>(::dlsym(handle, "address_seen"))();
+  auto space = make_namespace("test", policy);
+  auto opener = space->load(fixture_path("opener"), Visibility::kLocal);
+  auto open = reinterpret_cast<void* (*)(const char*, int)>(*space->symbol(*opener, "open_library"));
+  auto find = reinterpret_cast<void* (*)(void*, const char*)>(*space->symbol(*opener, "find_symbol"));
+  EXPECT_EQ(reinterpret_cast<void* (*)()>(find(open(user.c_str(), RTLD_NOW), "address_seen"))(), of_host);
+  void* own = find(open(folder.path("site/libpx_plain.so").c_str(), RTLD_NOW), "plain_data");
+  EXPECT_NE(own, of_host) << "what it needs is private for all others";
+}
+
+TEST(Policy, AStatelessLibraryThatUsesThePrivateApiIsPrivateAllTheSame) {
+  Policy policy = api_policy();
+  policy.private_folders = {DEPLOY_FIXTURES};
+  policy.stateless_names = {"libpx_*"};
+  std::set<void*> copies;
+  std::vector<std::unique_ptr<Namespace>> spaces;
+  for (int i = 0; i < 2; ++i) {
+    Namespace& space = *spaces.emplace_back(make_namespace("test", policy));
+    load_fixture(space, "policy_api", Visibility::kGlobal);
+    auto user = space.load(px("by_symbol"), Visibility::kLocal);
+    ASSERT_TRUE(user) << user.failure().message;
+    EXPECT_TRUE(copies.insert(*space.symbol(*user, "leaf")).second);
+    EXPECT_EQ(call(space, *user, "uses_leaf"), 11);
+  }
+}
+
+TEST(Policy, NamesThatAreKnownToKeepStateArePrivateWhereverTheyLie) {
+  Policy policy;
+  policy.stateful_names = {"libpx_pl*n.so"};
+  auto first = make_namespace("a", policy), second = make_namespace("b", policy);
+  EXPECT_NE(seen_by(*first, px("plain_user")), seen_by(*second, px("plain_user")));
+  policy.stateless_names = {"libpx_plain.so"};
+  auto third = make_namespace("c", policy), fourth = make_namespace("d", policy);
+  EXPECT_EQ(seen_by(*third, px("plain_user")), seen_by(*fourth, px("plain_user"))) << "stateless_names wins";
 }
 
 TEST(Policy, EmbeddedLibrariesAreFoundByTheirVirtualPathAndByOrigin) {

@@ -1,3 +1,4 @@
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -55,6 +56,90 @@ TEST(Scope, ALaterGlobalLoadWidensAnEarlierLocalOne) {
   Library* first = load_fixture(*space, "which_1", Visibility::kLocal);
   EXPECT_EQ(load_fixture(*space, "which_1", Visibility::kGlobal), first);
   EXPECT_EQ(call(*space, load_fixture(*space, "which_2"), "reached_by_2"), 1);
+}
+
+// What only the namespace's global scope defines, the system's loader cannot find: such a library becomes private.
+class GlobalScope : public testing::Test {
+ protected:
+  // dlopen and dlsym, as private code calls them.
+  explicit GlobalScope() : space(make_namespace()) {
+    Library* opener = load_fixture(*space, "opener");
+    open_ = reinterpret_cast<void* (*)(const char*, int)>(address(*space, opener, "open_library"));
+    find_ = reinterpret_cast<void* (*)(void*, const char*)>(address(*space, opener, "find_symbol"));
+    error_ = reinterpret_cast<const char* (*)()>(address(*space, opener, "last_error"));
+  }
+  static std::string px(const char* name) { return fixture_path(std::string("libpx_") + name + ".so"); }
+  void* open(const std::string& path, int flags = RTLD_NOW) { return open_(path.c_str(), flags); }
+  std::string error() {
+    const char* text = error_();
+    return text ? text : "";
+  }
+  int call(void* handle, const char* function) {
+    void* found = handle ? find_(handle, function) : nullptr;
+    if (!found) {
+      ADD_FAILURE() << error();
+      return -1;
+    }
+    return reinterpret_cast<int (*)()>(found)();
+  }
+
+  std::unique_ptr<Namespace> space;
+
+ private:
+  void* (*open_)(const char*, int);
+  void* (*find_)(void*, const char*);
+  const char* (*error_)();
+};
+
+TEST_F(GlobalScope, ServesALibraryThatWouldBeShared) {
+  ASSERT_TRUE(open(fixture_path("global_provider"), RTLD_NOW | RTLD_GLOBAL));
+  void* user = open(px("global_user"));
+  EXPECT_EQ(call(user, "uses_global"), 506);
+  EXPECT_EQ(call(user, "uses_global"), 607);
+  GlobalScope::space = make_namespace();
+  load_fixture(*space, "global_provider", Visibility::kGlobal);
+  auto other = space->load(px("global_user"), Visibility::kLocal);
+  ASSERT_TRUE(other) << other.failure().message;
+  EXPECT_EQ(loader::call(*space, *other, "uses_global"), 506) << "each namespace has its own";
+}
+
+TEST_F(GlobalScope, ServesALibraryWhoseDependencyAsks) {
+  ASSERT_TRUE(open(fixture_path("global_provider"), RTLD_LAZY | RTLD_GLOBAL));
+  EXPECT_EQ(call(open(px("global_user_above"), RTLD_LAZY), "through"), 506);
+}
+
+TEST_F(GlobalScope, ServesWeakAndThreadLocalReferences) {
+  EXPECT_EQ(call(open(px("global_weak_user")), "has_global"), -1) << "nobody defines it yet";
+  ASSERT_TRUE(open(fixture_path("global_provider"), RTLD_NOW | RTLD_GLOBAL));
+  EXPECT_EQ(call(open(px("global_thread_user")), "uses_global_thread_data"), 4);
+  EXPECT_EQ(call(open(px("global_weak_user")), "has_global"), 5);
+}
+
+TEST_F(GlobalScope, IsAskedAgainOnceItGrew) {
+  EXPECT_EQ(open(px("global_user")), nullptr);
+  EXPECT_NE(error().find("undefined symbol: global_"), std::string::npos);
+  ASSERT_TRUE(open(fixture_path("global_provider"), RTLD_NOW | RTLD_LOCAL));
+  EXPECT_EQ(open(px("global_user")), nullptr) << "what is local serves nobody";
+  ASSERT_TRUE(open(fixture_path("global_provider"), RTLD_NOW | RTLD_GLOBAL));
+  EXPECT_EQ(call(open(px("global_user")), "uses_global"), 506);
+}
+
+TEST_F(GlobalScope, ServesWhatASharedLibraryBelowItDefines) {
+  // The namespace's library is global, and so what it needs is, though the system's loader has that for this namespace only.
+  ASSERT_TRUE(open(fixture_path("global_above_shared"), RTLD_NOW | RTLD_GLOBAL));
+  void* alone = open(px("plain_alone"));
+  ASSERT_TRUE(alone) << error();
+  void* handle = ::dlopen(px("plain").c_str(), RTLD_NOW);
+  EXPECT_EQ(reinterpret_cast<void* (*)()>(address(*space, static_cast<Library*>(alone), "address_seen"))(),
+            ::dlsym(handle, "plain_data"));
+}
+
+TEST_F(GlobalScope, LeavesALibrarySharedThatFindsAllInWhatItNeeds) {
+  ASSERT_TRUE(open(fixture_path("global_plain"), RTLD_NOW | RTLD_GLOBAL)) << "it defines plain_address too";
+  void* user = open(px("plain_user"));
+  void* handle = ::dlopen(px("plain_user").c_str(), RTLD_NOW | RTLD_NOLOAD);
+  EXPECT_EQ(user, handle) << "the system's own";
+  if (handle) ::dlclose(handle);
 }
 
 TEST(Scope, AReplayedLoadBindsAsTheFirstDid) {
