@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-TOPICS = ["call_cost", "scaling", "interpreters", "loader", "package", "packing"]
+TOPICS = ["call_cost", "scaling", "interpreters", "loader", "heap", "package", "packing"]
 
 
 def chosen(words, parser):

@@ -57,7 +57,7 @@ struct DEPLOY_API Environment {
   std::optional<std::vector<std::string>> allowed_externs = {};
   // How many bytes an interpreter's heap may hold; 0: no limit. What Python, its extension modules and torch allocate counts
   // (Interpreter::memory()), and so does what a bare Python (4 MB) or `import torch` (130 MB) needs; mapped files, packages'
-  // weights among them, do not. A block of a megabyte may take up to half as much again. A limited heap gives freed memory back to
+  // weights among them, do not. A large block takes whole pages. A limited heap gives freed memory back to
   // the system at once, which makes large tensors that come and go slower. Beyond it Python code gets a MemoryError, torch its own
   // RuntimeError, in that interpreter alone, which goes on. Without a private heap (see there) it bounds Python's small objects
   // only.

@@ -63,6 +63,99 @@ def test_an_interpreter_that_ran_a_backward_is_gone_when_it_is_gone(torch):
     assert deploy.stranded_interpreters() == before
 
 
+# What a machine cannot give, and what costs nothing until it is written; with each the error that plain Python raises here.
+EXTREMES = """
+import io, mmap, resource
+import numpy as np
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def outcome(name, argument):
+    before = resident()
+    try:
+        value = CASES[name](argument)
+        return "fine", resident() - before < (8 << 20)
+    except Exception as error:
+        return type(error).__name__, resident() - before < (8 << 20)
+CASES = {
+    "numpy.empty": lambda n: np.empty(n, "u1"),
+    "numpy.zeros": lambda n: np.zeros(n, "u1"),
+    "numpy.full_like": lambda n: np.full_like(np.empty(0, "u1"), 0, shape=n),
+    "numpy.resize": lambda n: np.empty(1 << 20, "u1").resize(n, refcheck=False),
+    "bytearray": bytearray,
+    "bytes": bytes,
+    "read": lambda n: open("/dev/null", "rb").read(n) and None,
+    "unbuffered read": lambda n: open("/dev/null", "rb", buffering=0).read(n),
+    "list": lambda n: [None] * n,
+    "str": lambda n: "x" * n,
+    "truncate": lambda n: io.BytesIO().truncate(n),
+    "seek and write": lambda n: (b := io.BytesIO(), b.seek(n), b.write(b"x")),
+    "extend": lambda n: bytearray(1 << 20).extend(range(0)) or bytearray(1 << 20) * (n >> 20),
+    "mmap": lambda n: mmap.mmap(-1, n),
+}
+"""
+TORCH_EXTREMES = """
+import torch
+def outcome(name, argument):
+    try:
+        getattr(torch, name)(argument, dtype=torch.uint8)
+        return "fine"
+    except Exception as error:
+        return type(error).__name__
+"""
+HUGE = [1 << 40, 1 << 43, 1 << 44, (1 << 47) - 4096, 1 << 47, 1 << 48, 1 << 62, (1 << 63) - 1, -1]
+
+
+@pytest.fixture(scope="module")
+def extreme():
+    interpreter = deploy.Interpreter(deploy.Environment.from_running_python())
+    interpreter.register_module("extremes", EXTREMES)
+    here = {}
+    exec(EXTREMES, here)
+    return interpreter, here["outcome"]
+
+
+CASES = [
+    "numpy.empty", "numpy.zeros", "numpy.full_like", "numpy.resize", "bytearray", "bytes", "read", "unbuffered read", "list", "str",
+    "truncate", "seek and write", "extend", "mmap",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_more_than_the_machine_has_is_refused_at_once_as_in_plain_python(extreme, case):
+    pytest.importorskip("numpy")
+    interpreter, plain = extreme
+    with interpreter.acquire_session() as session:
+        outcome = session.global_("extremes", "outcome")
+        for size in HUGE:
+            if case in ("seek and write", "truncate") and size == -1:
+                continue
+            expected, _ = plain(case, size)
+            found, untouched = outcome(case, size).to_value()
+            assert (found, untouched) == (expected, True), size
+            assert outcome("bytes", 10).to_value()[0] == "fine"
+
+
+def test_what_costs_nothing_in_plain_python_costs_nothing_inside(extreme):
+    pytest.importorskip("numpy")
+    interpreter, _ = extreme
+    with interpreter.acquire_session() as session:
+        outcome = session.global_("extremes", "outcome")
+        for case in ("numpy.empty", "numpy.zeros", "bytes", "mmap"):
+            for size in (1 << 20, 1 << 27, 1 << 30):
+                assert tuple(outcome(case, size).to_value()) == ("fine", True), (case, size)
+
+
+def test_a_tensor_beyond_the_machine_is_torchs_own_error_and_the_next_works(torch):
+    interpreter = deploy.Interpreter(deploy.Environment.from_running_python())
+    interpreter.register_module("extremes", TORCH_EXTREMES)
+    with interpreter.acquire_session() as session:
+        outcome = session.global_("extremes", "outcome")
+        for function in ("empty", "zeros", "ones"):
+            for size in HUGE:
+                assert outcome(function, size).to_value() == "RuntimeError", (function, size)
+                assert outcome(function, 1000).to_value() == "fine"
+
+
 @pytest.mark.parametrize("limit", [-1, "much"])
 def test_a_limit_is_a_number_of_bytes(limit):
     environment = deploy.Environment.bare()

@@ -57,18 +57,71 @@ static void close_reserve(void) { __atomic_sub_fetch(&deploy_own_heap.reserve_us
     return made;                           \
   } while (0)
 
-static void* heap_malloc(size_t size) { OR_AGAIN(size, mi_malloc(size)); }
-static void* heap_calloc(size_t count, size_t size) { OR_AGAIN(count <= SMALL ? count * size : count, mi_calloc(count, size)); }
+#define LARGE DEPLOY_HEAP_LARGE
+#define IS_LARGE(size) __builtin_expect((size) > LARGE, 0)
+
+// Where no more mappings can be had, mimalloc may still have room in one.
+static void* make_large(size_t alignment, size_t size, deploy_heap_use use) {
+  void* made = deploy_own_heap.make_large(&deploy_own_heap, alignment, size, use);
+  if (LIKELY(made != NULL)) return made;
+  enter();
+  mi_collect(1);
+  made = deploy_own_heap.make_large(&deploy_own_heap, alignment, size, use);
+  if (made == NULL && size <= DEPLOY_HEAP_LARGE_IN_NEED && alignment <= DEPLOY_HEAP_LARGE_IN_NEED) {
+    made = use == DEPLOY_HEAP_ZEROED ? mi_calloc_aligned(1, size, alignment) : mi_malloc_aligned(size, alignment);
+  }
+  if (made == NULL) errno = ENOMEM;
+  return made;
+}
+
+#define NATURAL 16  // the alignment of malloc's blocks
+
+static void* heap_malloc(size_t size) {
+  if (IS_LARGE(size)) return make_large(NATURAL, size, DEPLOY_HEAP_ANY);
+  OR_AGAIN(size, mi_malloc(size));
+}
+
+static void* heap_calloc(size_t count, size_t size) {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  if (IS_LARGE(total)) return make_large(NATURAL, total, DEPLOY_HEAP_ZEROED);
+  OR_AGAIN(total, mi_zalloc(total));
+}
 
 // mimalloc 2.0.9 takes blocks of a power of two, up to 1024 bytes, for aligned to their size, which from 256 on they are not
 // (docs/bugs.md): it is asked for one byte more.
 static size_t size_to_align(size_t size) { return size <= 1024 && (size & (size - 1)) == 0 ? size + 1 : size; }
 
-static void* heap_memalign(size_t alignment, size_t size) { OR_AGAIN(size, mi_memalign(alignment, size_to_align(size))); }
-static void* heap_valloc(size_t size) { OR_AGAIN(size, mi_valloc(size)); }
-static void* heap_pvalloc(size_t size) { OR_AGAIN(size, mi_pvalloc(size)); }
+static int is_power_of_two(size_t alignment) { return alignment != 0 && (alignment & (alignment - 1)) == 0; }
+
+// A small block with a large alignment lies in a large one. Alignments that are none are left to mimalloc.
+static int is_large_when_aligned(size_t alignment, size_t size) {
+  return (IS_LARGE(size) || IS_LARGE(alignment)) && is_power_of_two(alignment);
+}
+
+static void* heap_memalign(size_t alignment, size_t size) {
+  if (is_large_when_aligned(alignment, size)) return make_large(alignment, size, DEPLOY_HEAP_ANY);
+  OR_AGAIN(size, mi_memalign(alignment, size_to_align(size)));
+}
+
+#define PAGE 4096
+static void* heap_valloc(size_t size) { return heap_memalign(PAGE, size); }
+static void* heap_pvalloc(size_t size) {
+  return heap_memalign(PAGE, size > SIZE_MAX - PAGE ? size : (size + PAGE - 1) / PAGE * PAGE);
+}
 
 static int heap_posix_memalign(void** block, size_t alignment, size_t size) {
+  if (is_large_when_aligned(alignment, size) && alignment % sizeof(void*) == 0) {
+    const int before = errno;
+    void* made = make_large(alignment, size, DEPLOY_HEAP_ANY);
+    errno = before;
+    if (made == NULL) return ENOMEM;
+    *block = made;
+    return 0;
+  }
   enter();
   size = size_to_align(size);
   int error = mi_posix_memalign(block, alignment, size);
@@ -91,15 +144,44 @@ static void heap_free(void* block) {
   }
 }
 
-static void* realloc_own(void* block, size_t size) { OR_AGAIN(size, mi_realloc(block, size)); }
+// A block of mimalloc's that becomes large, or a large one that becomes small.
+static void* move(void* block, size_t old, void* made, size_t size) {
+  if (made == NULL) return NULL;
+  memcpy(made, block, old < size ? old : size);
+  heap_free(block);
+  return made;
+}
+
+static void* realloc_own(void* block, size_t size) {
+  if (IS_LARGE(size)) {
+    const size_t old = mi_usable_size(block);
+    if (size <= old) return block;  // mimalloc made it in need
+    return move(block, old, make_large(NATURAL, size, DEPLOY_HEAP_GROWS), size);
+  }
+  OR_AGAIN(size, mi_realloc(block, size));
+}
+
+static void* realloc_other(void* block, size_t size) {
+  const size_t large = deploy_own_heap.size_of_large(&deploy_own_heap, block);
+  if (large != 0 && size <= LARGE / 2) {
+    void* made = move(block, large, heap_malloc(size), size);
+    if (made != NULL) return made;
+  }
+  void* made = deploy_own_heap.realloc_foreign(block, size);
+  if (made != NULL || large == 0) return made;
+  enter();
+  mi_collect(1);
+  return deploy_own_heap.realloc_foreign(block, size);
+}
 
 // With the C library's own meaning of size 0.
 static void* heap_realloc(void* block, size_t size) {
   if (block == NULL) return heap_malloc(size);
-  if (!LIKELY(is_own(block))) return deploy_own_heap.realloc_foreign(block, size);
-  if (size != 0) return realloc_own(block, size);
-  heap_free(block);
-  return NULL;
+  if (size == 0) {
+    heap_free(block);
+    return NULL;
+  }
+  return LIKELY(is_own(block)) ? realloc_own(block, size) : realloc_other(block, size);
 }
 
 static void* heap_reallocarray(void* block, size_t count, size_t size) {
@@ -128,6 +210,7 @@ static int heap_trim(size_t pad) {
   (void)pad;
   enter();
   mi_collect(1);
+  deploy_own_heap.give_back_large(&deploy_own_heap);
   return 1;
 }
 

@@ -13,13 +13,15 @@
 #include <new>
 #include <utility>
 
+#include "lib/loader/heap/pages.h"
+
 // The essay is in heap.h.
 
 namespace deploy::loader {
 
 namespace {
 
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPage = kPageSize;
 constexpr std::size_t kGranule = std::size_t{1} << DEPLOY_HEAP_GRANULE_BITS;
 constexpr std::size_t kGranules = std::size_t{1} << (DEPLOY_ADDRESS_BITS - DEPLOY_HEAP_GRANULE_BITS);
 constexpr std::size_t kMostReserve = std::size_t{2} << 20;
@@ -28,8 +30,6 @@ constexpr std::size_t kSmallestSegment = kGranule / 4;
 // What CPython takes for frames when a thread's calls go deeper, and gives back as soon as they return: a loop of such calls would
 // be one of system calls and page faults.
 constexpr std::size_t kKeptSize = std::size_t{16} << 10;
-
-std::size_t round_up(std::size_t size, std::size_t step) { return (size + step - 1) / step * step; }
 
 // One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
 // call that takes long.
@@ -63,17 +63,8 @@ std::uint64_t next_serial() {
   return ++counter;
 }
 
-// Address space from `alignment` on; readable, writable and zero.
-void* reserve(std::size_t size, std::size_t alignment) {
-  const std::size_t slack = alignment > kPage ? alignment : 0;
-  void* memory = ::mmap(nullptr, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  if (slack == 0) return memory;
-  const auto begin = reinterpret_cast<std::uintptr_t>(memory), start = round_up(begin, alignment);
-  if (start > begin) ::munmap(memory, start - begin);
-  if (const std::size_t rest = begin + slack - start; rest != 0) ::munmap(reinterpret_cast<void*>(start + size), rest);
-  return reinterpret_cast<void*>(start);
-}
+// Stands in the table for granules in which large blocks begin, of any heap.
+deploy_heap g_large_blocks{};
 
 // The bits of pages [first, last) that are `set` already.
 std::size_t count_bits(const std::vector<std::uint64_t>& bits, std::size_t first, std::size_t last) {
@@ -107,7 +98,7 @@ Result<std::unique_ptr<Heap>> Heap::create(std::size_t limit) {
   return heap;
 }
 
-Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMostReserve)) {
+Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMostReserve)), large_(*this, limit == 0) {
   shared_.self = this;
   shared_.serial = next_serial();
   shared_.enter = heap_enter;
@@ -125,6 +116,14 @@ Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMos
   shared_.decommit = [](deploy_heap* self, void* memory, std::size_t size) {
     return of(self).change(memory, size, false) ? 0 : -1;
   };
+  shared_.make_large = [](deploy_heap* self, std::size_t alignment, std::size_t size, deploy_heap_use use) {
+    return of(self).large_.make(alignment, size, static_cast<LargeBlocks::Use>(use));
+  };
+  shared_.size_of_large = [](deploy_heap* self, const void* block) {
+    const LargeBlocks::Header* large = LargeBlocks::find(block);
+    return large && &LargeBlocks::heap_of(*large) == &of(self) ? LargeBlocks::size_of(*large) : 0;
+  };
+  shared_.give_back_large = [](deploy_heap* self) { of(self).large_.give_back(); };
   shared_.free_foreign = deploy::loader::free_foreign;
   shared_.realloc_foreign = deploy::loader::realloc_foreign;
   shared_.size_of_foreign = deploy::loader::size_of_foreign;
@@ -146,7 +145,21 @@ Heap* Heap::owner(const void* block) noexcept {
   deploy_heap* const* table = g_owners.load(std::memory_order_relaxed);
   const auto granule = reinterpret_cast<std::uintptr_t>(block) >> DEPLOY_HEAP_GRANULE_BITS;
   deploy_heap* found = table && granule < kGranules ? table[granule] : nullptr;
-  return found ? &of(found) : nullptr;
+  if (found != &g_large_blocks) return found ? &of(found) : nullptr;
+  const LargeBlocks::Header* large = LargeBlocks::find(block);
+  return large ? &LargeBlocks::heap_of(*large) : nullptr;
+}
+
+bool Heap::large_blocks_begin_near(const void* address) noexcept {
+  deploy_heap* const* table = g_owners.load(std::memory_order_relaxed);
+  const auto granule = reinterpret_cast<std::uintptr_t>(address) >> DEPLOY_HEAP_GRANULE_BITS;
+  return table && granule < kGranules && table[granule] == &g_large_blocks;
+}
+
+// It stays until a segment takes all of the granule: to ask once too often does no harm.
+void Heap::note_large_block(const void* block) noexcept {
+  deploy_heap** table = g_owners.load(std::memory_order_relaxed);
+  std::atomic_ref(table[reinterpret_cast<std::uintptr_t>(block) / kGranule]).store(&g_large_blocks, std::memory_order_release);
 }
 
 void Heap::set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept {
@@ -156,42 +169,46 @@ void Heap::set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner)
   }
 }
 
-bool Heap::has_room(std::size_t size) noexcept {
-  const bool reserve = std::atomic_ref(shared_.reserve_users).load(std::memory_order_relaxed) > 0;
-  const std::size_t most = reserve ? limit_ : limit_ - reserve_;
-  return size <= most && committed_ <= most - size;
+void Heap::count_peak(std::size_t committed) noexcept {
+  std::size_t peak = peak_.load(std::memory_order_relaxed);
+  while (peak < committed && !peak_.compare_exchange_weak(peak, committed, std::memory_order_relaxed)) {
+  }
 }
 
-// Under the lock.
 bool Heap::count_in(std::size_t size) noexcept {
-  if (limit_ != 0 && exemptions_.load() == 0 && !has_room(size)) return false;
-  committed_ += size;
-  peak_ = std::max(peak_, committed_);
+  std::size_t committed = committed_.load(std::memory_order_relaxed);
+  do {
+    if (limit_ == 0 || exemptions_.load() != 0) continue;
+    const bool reserve = std::atomic_ref(shared_.reserve_users).load(std::memory_order_relaxed) > 0;
+    const std::size_t most = reserve ? limit_ : limit_ - reserve_;
+    if (size > most || committed > most - size) return false;
+  } while (!committed_.compare_exchange_weak(committed, committed + size, std::memory_order_relaxed));
+  count_peak(committed + size);
   return true;
 }
 
 void* Heap::map(std::size_t size, bool owned, bool committed) noexcept {
   const std::size_t reserved = round_up(size, owned ? kGranule : kPage), counted = committed ? round_up(size, kPage) : 0;
-  {
-    const std::lock_guard guard(tables_lock());
-    if (!count_in(counted)) return nullptr;
-  }
-  void* memory = reserve(reserved, owned ? kGranule : kPage);
-  const std::lock_guard guard(tables_lock());
+  if (!count_in(counted)) return nullptr;
+  const std::size_t alignment = owned ? kGranule : kPage;
+  Reservation memory = reserve_pages(reserved, alignment, committed);
+  if (!memory.start && large_.give_back()) memory = reserve_pages(reserved, alignment, committed);
   try {
-    if (memory) {
-      const auto start = reinterpret_cast<std::uintptr_t>(memory);
-      Region region{round_up(size, kPage), reserved, owned, std::vector<std::uint64_t>((reserved / kPage + 63) / 64)};
+    if (memory.start) {
+      const auto start = reinterpret_cast<std::uintptr_t>(memory.start);
+      Region region{round_up(size, kPage), reserved, owned, memory.strict, {}};
+      region.committed.resize((reserved / kPage + 63) / 64);
       if (committed) set_bits(region.committed, 0, region.size / kPage, true);
+      const std::lock_guard guard(tables_lock());
       regions_.emplace(start, std::move(region));
       if (owned) set_owner(start, reserved, &shared_);
       reserved_ += reserved;
-      return memory;
+      return memory.start;
     }
   } catch (const std::bad_alloc&) {
-    ::munmap(memory, reserved);
+    ::munmap(memory.start, reserved);
   }
-  committed_ -= counted;
+  count_out(counted);
   return nullptr;
 }
 
@@ -212,7 +229,7 @@ bool Heap::unmap(void* memory, std::size_t size) noexcept {
     if (found != regions_.end() && round_up(size, kPage) == found->second.size) {
       const Region& region = found->second;
       reserved = region.reserved;
-      committed_ -= count_bits(region.committed, 0, region.size / kPage) * kPage;
+      count_out(count_bits(region.committed, 0, region.size / kPage) * kPage);
       reserved_ -= reserved;
       if (region.owned) set_owner(start, reserved, nullptr);
       regions_.erase(found);
@@ -224,21 +241,27 @@ bool Heap::unmap(void* memory, std::size_t size) noexcept {
 
 bool Heap::change(void* memory, std::size_t size, bool commit) noexcept {
   const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  bool strict = false;
   {
     const std::lock_guard guard(tables_lock());
     const auto found = region_of(start);
     if (found == regions_.end() || start - found->first + size > found->second.reserved) return false;
     Region& region = found->second;
+    strict = region.strict;
     const std::size_t first = (start - found->first) / kPage, last = (start - found->first + size + kPage - 1) / kPage;
-    const std::size_t already = count_bits(region.committed, first, last);
+    const std::size_t already = count_bits(region.committed, first, last), fresh = (last - first - already) * kPage;
     if (commit) {
-      if (!count_in((last - first - already) * kPage)) return false;
+      if (!count_in(fresh)) return false;
+      if (strict && !commit_pages(memory, size)) {
+        count_out(fresh);
+        return false;
+      }
     } else {
-      committed_ -= already * kPage;
+      count_out(already * kPage);
     }
     set_bits(region.committed, first, last, commit);
   }
-  return commit || ::madvise(memory, size, MADV_DONTNEED) == 0;
+  return commit || decommit_pages(memory, size, strict);
 }
 
 void* Heap::allocate(std::size_t size) noexcept {
@@ -261,7 +284,7 @@ void Heap::free(void* memory, std::size_t size) noexcept {
 
 HeapUsage Heap::usage() const {
   const std::lock_guard guard(tables_lock());
-  return {committed_, peak_, reserved_, limit_};
+  return {committed_.load(), peak_.load(), reserved_, limit_};
 }
 
 std::vector<std::pair<std::string, void*>> Heap::symbols() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/loader/heap/heap_abi.h"
+#include "lib/loader/heap/large_blocks.h"
 #include "lib/loader/tls.h"
 #include "lib/support/result.h"
 
@@ -23,7 +24,9 @@
 // exactly; and it can be limited: beyond the limit its malloc gives null, which is a MemoryError in that Python and nobody else's
 // concern.
 //
-// The allocator is mimalloc, a private library like any other, behind a thin front (allocator.c). Four things make it fit.
+// The allocator is mimalloc, a private library like any other, behind a thin front (allocator.c), for blocks of up to 128 kB;
+// larger ones are mappings of their own (large_blocks.h), which belong to no thread and which the system grants or refuses one by
+// one. Four things make it fit.
 //
 // Whose a block is. mimalloc takes memory in segments aligned to 32 MiB. One table for the process, an entry for each 32 MiB of
 // address space (32 MiB of zero pages, of which a few are ever touched), says which heap a segment belongs to; one load and one
@@ -43,9 +46,9 @@
 // and a thread seldom alternates. The end of a thread is told to each heap that it used, after all its destructors.
 //
 // The account. mimalloc reserves address space and commits parts of it, by mmap, mprotect and madvise, which in its library are
-// functions of ours. Memory is mapped readable and writable at once; to commit is to count, and to decommit gives pages back to the
-// system. So there are few system calls and mappings, and what was committed bounds what is resident. (Where the system gives huge
-// pages without being asked, they may reach into what is not committed.)
+// functions of ours. To commit is to count, and to decommit gives pages back to the system (pages.h). A large block counts with all
+// of its mapping. So what was committed bounds what is resident. (Where the system gives huge pages without being asked, they may
+// reach into what is not committed.)
 //
 // The limit. A heap that is full still has a reserve for small requests: where a tensor is refused, there is memory to
 // say so, and for the next call. A limited heap keeps nothing for later: what is freed goes back to the system at once.
@@ -98,6 +101,16 @@ class Heap {
 
   // Whose block it is, or null. Lock-free.
   static Heap* owner(const void* block) noexcept;
+  // Whether large blocks were made in that part of the address space; the table of owners knows.
+  static bool large_blocks_begin_near(const void* address) noexcept;
+  static void note_large_block(const void* block) noexcept;
+
+  // The account: false where the limit would be exceeded.
+  bool count_in(std::size_t size) noexcept;
+  void count_out(std::size_t size) noexcept { committed_.fetch_sub(size, std::memory_order_relaxed); }
+
+  // The blocks of more than DEPLOY_HEAP_LARGE.
+  LargeBlocks& large() { return large_; }
   const deploy_heap_allocator* allocator() const { return allocator_; }
 
  private:
@@ -105,7 +118,8 @@ class Heap {
   struct Region {
     std::size_t size = 0, reserved = 0;
     bool owned = false;                    // whole granules, in the table
-    std::vector<std::uint64_t> committed;  // a bit for each page
+    bool strict = false;                   // to commit is a system call (pages.h)
+    std::vector<std::uint64_t> committed;  // a bit for each page; regions are no larger than mimalloc's segments, or arenas
   };
   using Regions = std::map<std::uintptr_t, Region>;
 
@@ -115,8 +129,7 @@ class Heap {
   void* map(std::size_t size, bool owned, bool committed) noexcept;
   bool unmap(void* memory, std::size_t size) noexcept;
   bool change(void* memory, std::size_t size, bool commit) noexcept;
-  bool has_room(std::size_t size) noexcept;
-  bool count_in(std::size_t size) noexcept;
+  void count_peak(std::size_t committed) noexcept;
   Regions::iterator region_of(std::uintptr_t address);
   void set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept;
 
@@ -130,9 +143,11 @@ class Heap {
   std::unordered_map<std::string_view, void*> functions_;
   std::atomic<int> exemptions_{0};
   std::atomic<void*> kept_{nullptr};  // one freed block of kKeptSize, which an unlimited heap has ready
+  std::atomic<std::size_t> committed_{0}, peak_{0};
+  LargeBlocks large_;
   // Guarded by heap.cpp's lock.
   Regions regions_;
-  std::size_t committed_ = 0, peak_ = 0, reserved_ = 0;
+  std::size_t reserved_ = 0;
 };
 
 // heap_threads.cpp. The calling thread's state of `heap` becomes the one at hand.

@@ -16,11 +16,18 @@ extern "C" {
 // Requests up to this may use the last part of the limit.
 #define DEPLOY_HEAP_SMALL 32768
 
+// Requests beyond this are not mimalloc's, but large blocks (large_blocks.h); those up to the second are asked of mimalloc
+// where no more mappings can be had.
+#define DEPLOY_HEAP_LARGE 131072
+#define DEPLOY_HEAP_LARGE_IN_NEED 8388608
+
+typedef enum deploy_heap_use { DEPLOY_HEAP_ANY, DEPLOY_HEAP_ZEROED, DEPLOY_HEAP_GROWS } deploy_heap_use;
+
 // One for each namespace; the loader gives it to the allocator as the symbol `deploy_own_heap`.
 typedef struct deploy_heap {
   uint64_t serial;                    // unique in the process, never 0
   int reserve_users;                  // while not 0, the last part of the limit may be used; changed atomically
-  struct deploy_heap* const* owners;  // by address >> DEPLOY_HEAP_GRANULE_BITS; null: no heap's
+  struct deploy_heap* const* owners;  // by address >> DEPLOY_HEAP_GRANULE_BITS; a heap whose block lies there is the owner of all
   // Makes this heap the calling thread's (deploy_current_heap). To be called where the serials differ.
   void (*enter)(struct deploy_heap* self);
   // System calls for the allocator, counted. They fail with ENOMEM where the limit would be exceeded.
@@ -28,7 +35,12 @@ typedef struct deploy_heap {
   int (*unmap)(struct deploy_heap* self, void* memory, size_t size);
   int (*commit)(struct deploy_heap* self, void* memory, size_t size);
   int (*decommit)(struct deploy_heap* self, void* memory, size_t size);
-  // For blocks of somebody else's: another heap, or the process's allocator.
+  // Large blocks: for calloc they are zeroed; for realloc they may be much larger than asked. The size is 0 where the block is not
+  // a large one of this heap.
+  void* (*make_large)(struct deploy_heap* self, size_t alignment, size_t size, deploy_heap_use use);
+  size_t (*size_of_large)(struct deploy_heap* self, const void* block);
+  void (*give_back_large)(struct deploy_heap* self);  // those that it keeps for later
+  // For blocks that are not this heap's by the table of owners: large ones, another heap's, the process's allocator's.
   void (*free_foreign)(void* block);
   void* (*realloc_foreign)(void* block, size_t size);
   size_t (*size_of_foreign)(void* block);

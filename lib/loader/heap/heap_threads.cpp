@@ -32,7 +32,15 @@ Living& living() {
     auto* made = new Living;
     static Living* forked = nullptr;
     forked = made;
-    pthread_atfork([] { forked->lock.lock(); }, [] { forked->lock.unlock(); }, [] { forked->lock.unlock(); });
+    static constexpr auto unlock = [] {
+      for (const auto& [serial, heap] : forked->heaps) heap->large().unlock();
+      forked->lock.unlock();
+    };
+    static constexpr auto lock = [] {
+      forked->lock.lock();
+      for (const auto& [serial, heap] : forked->heaps) heap->large().lock();
+    };
+    pthread_atfork(lock, unlock, unlock);
     return made;
   }();
   return *instance;

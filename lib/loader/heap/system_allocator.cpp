@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <cerrno>
 #include <mutex>
 
 #include "lib/loader/got.h"
@@ -85,16 +86,25 @@ void* private_counterpart(const Heap* heap, void* found, std::string_view name) 
 }
 
 void free_foreign(void* block) {
+  if (LargeBlocks::Header* large = LargeBlocks::find(block)) return LargeBlocks::heap_of(*large).large().free(*large);
   const Heap* heap = Heap::owner(block);
   heap ? heap->allocator()->free(block) : process().free(block);
 }
 
 void* realloc_foreign(void* block, std::size_t size) {
+  if (LargeBlocks::Header* large = LargeBlocks::find(block)) {
+    LargeBlocks& blocks = LargeBlocks::heap_of(*large).large();
+    void* resized = size != 0 ? blocks.resize(*large, size) : nullptr;
+    if (size == 0) blocks.free(*large);
+    if (size != 0 && !resized) errno = ENOMEM;
+    return resized;
+  }
   const Heap* heap = Heap::owner(block);
   return heap ? heap->allocator()->realloc(block, size) : process().realloc(block, size);
 }
 
 std::size_t size_of_foreign(void* block) {
+  if (LargeBlocks::Header* large = LargeBlocks::find(block)) return LargeBlocks::use_all(*large);
   const Heap* heap = Heap::owner(block);
   return heap ? heap->allocator()->size_of(block) : process().size_of(block);
 }

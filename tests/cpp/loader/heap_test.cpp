@@ -1,6 +1,7 @@
 #include "lib/loader/heap/heap.h"
 
 #include <malloc.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +125,112 @@ TEST_F(Heaps, TheAccountFollowsWhatIsHeld) {
   EXPECT_LE(after.committed, before.committed + 2 * kMegabyte);
   EXPECT_EQ(after.peak_committed, with.peak_committed);
   EXPECT_EQ(after.limit, 0u);
+}
+
+TEST_F(Heaps, FreshMemoryOfCallocIsNotTouched) {
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  auto* make = function<unsigned char*(std::size_t, std::size_t)>(*space, library, "make_zeroed");
+  auto* drop = function<void(void*)>(*space, library, "drop");
+  const long before = resident_megabytes();
+  for (const std::size_t megabytes : {1, 20, 128, 1024}) {
+    unsigned char* block = make(megabytes, kMegabyte);
+    ASSERT_NE(block, nullptr);
+    EXPECT_LE(resident_megabytes(), before + 1) << megabytes;
+    EXPECT_EQ(block[megabytes * kMegabyte - 1], 0);
+    drop(block);
+  }
+}
+
+TEST_F(Heaps, LargeBlocksKeepTheirBytesThroughAnySequenceOfCalls) {
+  auto free_to_keep = with_heap(), limited = with_heap(400 * kMegabyte);
+  for (Namespace* space : {free_to_keep.get(), limited.get()}) {
+    auto* random = function<int(unsigned, int)>(*space, load_fixture(*space, "heap"), "random_large_blocks");
+    std::vector<std::thread> threads;
+    for (unsigned seed = 1; seed <= 4; ++seed) threads.emplace_back([=] { EXPECT_EQ(random(seed, 1000), 0) << seed; });
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
+TEST_F(Heaps, MoreThanTheMachineHasIsRefusedWithoutWork) {
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  ASSERT_EQ(call(*space, library, "use_a_little"), 0);
+  const std::size_t committed = space->heap().usage().committed, reserved = space->heap().usage().reserved;
+  const long resident = resident_megabytes();
+  EXPECT_EQ(call(*space, library, "refusals"), 0) << "the line in heap.c";
+  EXPECT_LE(space->heap().usage().committed, committed + 3 * kMegabyte);
+  EXPECT_LE(space->heap().usage().reserved, reserved + 34 * kMegabyte);
+  EXPECT_LE(resident_megabytes(), resident + 4);
+  EXPECT_EQ(call(*space, library, "check"), 0);
+}
+
+TEST_F(Heaps, WhatTheSystemRefusesToMallocIsRefused) {
+  struct sysinfo machine{};
+  ASSERT_EQ(::sysinfo(&machine), 0);
+  const std::size_t too_much = 2 * (machine.totalram + machine.totalswap) * machine.mem_unit;
+  void* plain = std::malloc(too_much);
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  void* own = function<void*(std::size_t)>(*space, library, "make_untouched")(too_much);
+  EXPECT_EQ(own == nullptr, plain == nullptr) << "vm.overcommit_memory decides for both";
+  function<void(void*)>(*space, library, "drop")(own);
+  std::free(plain);
+}
+
+TEST_F(Heaps, ALargeBlockIsFreedAndResizedFromEverySide) {
+  auto one = with_heap(), two = with_heap();
+  Library *in_one = load_fixture(*one, "heap"), *in_two = load_fixture(*two, "heap");
+  auto* make = function<unsigned char*(std::size_t)>(*one, in_one, "make");
+  auto* grow = function<unsigned char*(void*, std::size_t)>(*two, in_two, "grow");
+  auto* drop = function<void(void*)>(*two, in_two, "drop");
+  for (const std::size_t megabytes : {1, 20, 100}) {
+    unsigned char* block = make(megabytes * kMegabyte);
+    ASSERT_EQ(Heap::owner(block), &one->heap());
+    block = grow(block, 2 * megabytes * kMegabyte);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(Heap::owner(block), &one->heap()) << "it stays in its heap";
+    EXPECT_EQ(block[megabytes * kMegabyte - 1], 7);
+    block = grow(block, 1000);
+    EXPECT_EQ(block[999], 7);
+    drop(block);
+  }
+  EXPECT_EQ(two->heap().usage().peak_committed, two->heap().usage().committed);
+}
+
+TEST_F(Heaps, AFreedLargeBlockIsTakenAgainAndGivenBackAfterAWhile) {
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  auto* make = function<void*(std::size_t)>(*space, library, "make");
+  auto* drop = function<void(void*)>(*space, library, "drop");
+  const std::size_t before = space->heap().usage().committed;
+  void* first = make(4 * kMegabyte);
+  drop(first);
+  ASSERT_EQ(make(4 * kMegabyte + 100), first);
+  drop(first);
+  EXPECT_GT(space->heap().usage().committed, before + 4 * kMegabyte) << "kept";
+  EXPECT_TRUE(space->heap().large().give_back());
+  EXPECT_LE(space->heap().usage().committed, before + kMegabyte);
+  EXPECT_FALSE(space->heap().large().give_back());
+}
+
+TEST_F(Heaps, MoreThanALimitIsKeptNowhere) {
+  auto space = with_heap(200 * kMegabyte);
+  Library* library = load_fixture(*space, "heap");
+  auto* make = function<void*(std::size_t)>(*space, library, "make");
+  auto* grow = function<void*(void*, std::size_t)>(*space, library, "grow");
+  auto* drop = function<void(void*)>(*space, library, "drop");
+  drop(make(100));
+  const std::size_t before = space->heap().usage().committed;
+  void* block = make(50 * kMegabyte);
+  EXPECT_EQ(grow(block, 300 * kMegabyte), nullptr);
+  block = grow(block, 100 * kMegabyte);
+  ASSERT_NE(block, nullptr);
+  EXPECT_LE(space->heap().usage().committed, before + 101 * kMegabyte);
+  block = grow(block, 10 * kMegabyte);
+  EXPECT_LE(space->heap().usage().committed, before + 11 * kMegabyte);
+  drop(block);
+  EXPECT_LE(space->heap().usage().committed, before);
 }
 
 TEST_F(Heaps, MemoryThatTheHostTakesForTheNamespaceCounts) {

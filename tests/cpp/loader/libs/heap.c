@@ -118,6 +118,86 @@ static int count;
 
 FIXTURE void* make(size_t size) { return filled(size); }
 FIXTURE void drop(void* block) { free(block); }
+FIXTURE void* make_untouched(size_t size) { return malloc(size); }
+FIXTURE void* make_zeroed(size_t count, size_t size) { return calloc(count, size); }
+FIXTURE void* make_aligned(size_t alignment, size_t size) {
+  void* block = NULL;
+  return posix_memalign(&block, alignment, size) == 0 ? block : NULL;
+}
+FIXTURE void* grow(void* block, size_t size) { return realloc(block, size); }
+
+// What no malloc can give: each is refused with ENOMEM, and costs no memory.
+FIXTURE int refusals(void) {
+  const size_t sizes[] = {
+      SIZE_MAX,        SIZE_MAX - 1,    SIZE_MAX - 63,   SIZE_MAX - 4095,          SIZE_MAX - 8192, (size_t)PTRDIFF_MAX,
+      (size_t)1 << 62, (size_t)1 << 48, (size_t)1 << 47, ((size_t)1 << 47) - 4096, (size_t)1 << 46, (size_t)1 << 44};
+  void* small = filled(100);
+  void* large = filled(1 << 20);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
+    volatile size_t size = sizes[i];
+    errno = 0;
+    EXPECT(malloc(size) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(calloc(1, size) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(calloc(size, 1) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(realloc(small, size) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(realloc(large, size) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(aligned_alloc(64, size) == NULL && errno == ENOMEM);
+    void* block = small;
+    EXPECT(posix_memalign(&block, 4096, size) == ENOMEM && block == small);
+    errno = 0;
+    EXPECT(valloc(size) == NULL && errno == ENOMEM);
+    errno = 0;
+    EXPECT(pvalloc(size) == NULL && errno == ENOMEM);
+  }
+  volatile size_t half = (size_t)1 << 33;
+  errno = 0;
+  EXPECT(calloc(half, half) == NULL && errno == ENOMEM);
+  EXPECT(is_filled(small, 100) && is_filled(large, 1 << 20));
+  free(small);
+  free(large);
+  void* block = NULL;
+  EXPECT(posix_memalign(&block, 48, 1 << 20) == EINVAL && posix_memalign(&block, 4, 1 << 20) == EINVAL);
+  return 0;
+}
+
+// Any sequence of calls keeps the bytes of every block, and calloc's are zero whatever lay there before.
+FIXTURE int random_large_blocks(unsigned seed, int steps) {
+  enum { kBlocks = 12 };
+  unsigned char* blocks[kBlocks] = {0};
+  size_t sizes[kBlocks] = {0};
+  for (int step = 0; step < steps; ++step) {
+    seed = seed * 1664525 + 1013904223;
+    const int i = (int)(seed >> 8) % kBlocks, what = (int)(seed >> 16) % 6;
+    const size_t size = 1 + ((size_t)(seed >> 4) * 2654435761u) % ((size_t)1 << (10 + (seed >> 20) % 14));
+    if (blocks[i] && (what < 2 || what == 5)) {
+      const size_t kept = size < sizes[i] ? size : sizes[i];
+      EXPECT((blocks[i] = realloc(blocks[i], size)) != NULL);
+      for (size_t at = 0; at < kept; at += 997) EXPECT(blocks[i][at] == (unsigned char)(i + 1));
+      EXPECT(blocks[i][kept - 1] == (unsigned char)(i + 1));
+    } else {
+      free(blocks[i]);
+      const size_t alignment = (size_t)16 << (seed >> 24) % 14;
+      if (what == 3) {
+        EXPECT((blocks[i] = calloc(size, 1)) != NULL);
+        for (size_t at = 0; at < size; ++at) EXPECT(blocks[i][at] == 0);
+      } else if (what == 4) {
+        EXPECT((blocks[i] = aligned_alloc(alignment, size)) != NULL && (uintptr_t)blocks[i] % alignment == 0);
+      } else {
+        EXPECT((blocks[i] = malloc(size)) != NULL);
+      }
+    }
+    sizes[i] = what == 5 ? malloc_usable_size(blocks[i]) : size;
+    EXPECT(malloc_usable_size(blocks[i]) >= size);
+    memset(blocks[i], i + 1, sizes[i]);
+  }
+  for (int i = 0; i < kBlocks; ++i) free(blocks[i]);
+  return 0;
+}
 
 // Never freed.
 FIXTURE int leak_64_mb(void) {
