@@ -28,6 +28,7 @@ void detach(InterpreterCore& core, ThreadEntry& thread) noexcept {
   if (thread.depth == 1) {
     if (!core.releases()->empty()) core.releases()->drain(thread);
     core.guest().thread_detach(thread.state);
+    core.link_namespace().leave_thread();
     note_attached(-1);
   }
   --thread.depth;

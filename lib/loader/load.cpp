@@ -59,6 +59,7 @@ class Load {
     }
     set_scopes();
     if (auto done = relocate_all(); !done) return of_load(done.failure(), path);
+    if (auto done = enter_heap(); !done) return of_load(done.failure(), path);
     committed_ = true;
     publish();
     return root;
@@ -336,15 +337,21 @@ class Load {
     return {};
   }
 
+  // Of the allocator: its initialisers run in the heap.
+  Result<void> enter_heap() {
+    for (const Library* library : added_) {
+      if (!library->tls_is_shared) continue;
+      space_.heap->set_thread_state(*library);
+      if (!space_.heap->enter()) return Failure{ErrorCode::kSystem, "there is no memory for a thread's state in the heap"};
+    }
+    return {};
+  }
+
   void publish() {
     for (Library* library : added_) {
       const auto& header = library->image.eh_frame_header;
       index_add({library->mapping.start(), library->mapping.end(), header ? library->address(header->vaddr) : 0, library});
-      if (library->tls_is_shared) {
-        space_.heap->set_thread_state(library->tls_image());
-        space_.heap->enter();  // for the initialisers
-      } else if (library->static_tls)
-        space_.static_tls_version.fetch_add(1, std::memory_order_release);
+      if (library->static_tls && !library->tls_is_shared) space_.static_tls_version.fetch_add(1, std::memory_order_release);
     }
     space_.added_count += added_.size();
     debugger_added(added_);

@@ -15,6 +15,10 @@ std::uint64_t next_serial() {
   return ++counter;
 }
 
+Failure no_memory_to_end(const NamespaceImpl& impl) {
+  return {ErrorCode::kSystem, impl.options.name + " cannot be unloaded: there is no memory for a thread's state in its heap"};
+}
+
 }  // namespace
 
 NamespaceImpl::NamespaceImpl(NamespaceOptions o)
@@ -79,6 +83,7 @@ Result<void*> Namespace::symbol(Library* library, const std::string& name) {
 }
 
 void Namespace::enter_thread() { impl_->enter_thread(); }
+void Namespace::leave_thread() noexcept { heap_leave(*impl_->heap); }
 
 std::size_t Namespace::live_threads() const {
   const std::lock_guard guard(impl_->threads_lock);
@@ -101,7 +106,10 @@ std::size_t Namespace::library_data() const {
 
 Result<void> Namespace::end(std::chrono::milliseconds patience) {
   const std::lock_guard one(impl_->loading);
-  if (has_private_allocator()) impl_->heap->enter();
+  if (has_private_allocator() && !impl_->heap->enter()) {
+    impl_->given_up = true;
+    return no_memory_to_end(*impl_);
+  }
   impl_->finalise();
   impl_->cancel_threads();
   if (auto none = impl_->wait_for_threads(patience); !none) {
@@ -115,7 +123,8 @@ Result<void> Namespace::end(std::chrono::milliseconds patience) {
 Result<void> Namespace::unload() {
   const std::lock_guard one(impl_->loading);
   if (auto none = impl_->check_no_threads(); !none) return none;
-  if (has_private_allocator()) impl_->heap->enter();  // its own finalisers do not ask whose state is at hand
+  // The allocator's own finalisers do not ask whose state is at hand.
+  if (has_private_allocator() && !impl_->heap->enter()) return no_memory_to_end(*impl_);
   impl_->finalise();
   if (auto none = impl_->check_no_threads(); !none) return none;
   impl_->unmap_all();

@@ -80,6 +80,8 @@ class Namespace {
 
   // Prepares the calling thread to run code of the namespace (its reserve of static TLS). Cheap after the first time.
   void enter_thread();
+  // The calling thread has left the namespace's code for now: what it has free in the heap is there for other threads.
+  void leave_thread() noexcept;
 
   // Runs destructors (__cxa_atexit, DT_FINI_ARRAY, DT_FINI) in reverse order of initialisation, frees TLS of all threads, unmaps
   // all. Fails, with the library named, while a thread started by the namespace's code runs.

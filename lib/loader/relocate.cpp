@@ -65,7 +65,7 @@ class Relocator {
       case ProgramBase::kFixed:
         return base.fixed;
       case ProgramBase::kOutside:
-        if (answer != 0 && space_.options.host_symbols.empty()) return answer;
+        if (answer != 0) return answer;
         [[fallthrough]];
       case ProgramBase::kLookedUp: {
         auto definition = base.kind == ProgramBase::kOutside ? space_.resolve_outside(library_, base.index, answer, &by_system)

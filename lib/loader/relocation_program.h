@@ -7,6 +7,8 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace deploy::loader {
@@ -46,7 +48,8 @@ struct ProgramBase {
 struct SystemState {
   unsigned long long opened = 0, closed = 0;  // libraries ever, in the whole process
   std::vector<void*> handles;
-  bool private_heap = false;  // malloc and its like are not asked of it
+  bool private_heap = false;                                // malloc and its like are not asked of it
+  std::vector<std::pair<std::string, void*>> host_symbols;  // nor what the host defines
   bool operator==(const SystemState&) const = default;
 };
 

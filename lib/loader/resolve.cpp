@@ -180,6 +180,7 @@ Result<Definition> NamespaceImpl::resolve_outside(const Library& from, std::size
 SystemState NamespaceImpl::system_state(const Library& from) const {
   SystemState state;
   state.private_heap = heap->allocator() != nullptr;
+  state.host_symbols = options.host_symbols;
   const auto count = [](dl_phdr_info* info, std::size_t, void* to) {
     static_cast<SystemState*>(to)->opened = info->dlpi_adds;
     static_cast<SystemState*>(to)->closed = info->dlpi_subs;

@@ -4,6 +4,7 @@ import ctypes.util
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -178,6 +179,67 @@ def test_settings_of_the_allocator_in_the_environment_are_not_the_interpreters()
     done = run(ONE, MIMALLOC_VERBOSE="1", MIMALLOC_SHOW_STATS="1", MIMALLOC_LIMIT_OS_ALLOC="1")
     assert done.stdout.split() == ["True", "True"]
     assert done.stderr == ""
+
+
+TURNS = """
+def work():
+    return sum(len(str(i)) for i in [dict(a=j) for j in range(3000)])
+"""
+ENCODER = """
+import torch
+torch.manual_seed(0)
+layer = torch.nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+model = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
+def work():
+    torch.set_num_threads(1)  # the pools of OpenMP, one for each thread of the host, are threads of their own
+    with torch.inference_mode():
+        return model(torch.ones(4, 100, 128)).sum().item()
+def is_in_the_environment(name):
+    import os
+    return name in os.environ
+"""
+
+
+def heap_of_threads(manager, count):
+    """The heap of all interpreters once each of `count` threads, which all live, has called each of them three times."""
+    interpreters = manager.interpreters
+    everyone = threading.Barrier(count + 1)
+
+    def body():
+        for interpreter in interpreters:
+            for _ in range(3):
+                with interpreter.acquire_session() as session:
+                    session.global_("turns", "work")().to_value()
+        everyone.wait()
+        everyone.wait()
+
+    threads = [threading.Thread(target=body) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    everyone.wait()
+    heap = sum(interpreter.memory().heap for interpreter in interpreters)
+    everyone.wait()
+    for thread in threads:
+        thread.join()
+    return heap
+
+
+def test_many_threads_over_bare_interpreters_need_the_memory_of_one():
+    manager = deploy.InterpreterManager(interpreters=2, environment=deploy.Environment.bare())
+    manager.register_module("turns", TURNS)
+    few = heap_of_threads(manager, 4)
+    # Python's own state of a thread is 16 kB; mimalloc's would be 2 MB, 96 in all.
+    assert heap_of_threads(manager, 24) <= few + 5 * MEGABYTE
+    assert heap_of_threads(manager, 24) <= few + 5 * MEGABYTE
+
+
+def test_many_threads_over_interpreters_with_torch_need_a_tenth_more_than_one(torch):
+    manager = deploy.InterpreterManager(interpreters=2, environment=deploy.Environment.from_running_python())
+    manager.register_module("turns", ENCODER)
+    one = heap_of_threads(manager, 1)
+    assert heap_of_threads(manager, 24) <= 1.1 * one
+    with manager.acquire_session() as session:
+        assert not session.global_("turns", "is_in_the_environment")("MKL_DISABLE_FAST_MM").to_value()
 
 
 SLEEPER = """

@@ -24,8 +24,9 @@
 extern deploy_heap deploy_own_heap;
 extern __thread uint64_t deploy_current_heap __attribute__((tls_model("initial-exec")));
 
-static inline void enter(void) {
-  if (!LIKELY(deploy_current_heap == deploy_own_heap.serial)) deploy_own_heap.enter(&deploy_own_heap);
+// 0 where there is no memory to make a thread known.
+static inline int enter(void) {
+  return LIKELY(deploy_current_heap == deploy_own_heap.serial) || deploy_own_heap.enter(&deploy_own_heap);
 }
 
 static inline int is_own(const void* block) {
@@ -43,7 +44,7 @@ static void close_reserve(void) { __atomic_sub_fetch(&deploy_own_heap.reserve_us
 // third time.
 #define OR_AGAIN(size, allocation)         \
   do {                                     \
-    enter();                               \
+    if (!LIKELY(enter())) break;           \
     void* made = (allocation);             \
     if (LIKELY(made != NULL)) return made; \
     mi_collect(1);                         \
@@ -53,9 +54,11 @@ static void close_reserve(void) { __atomic_sub_fetch(&deploy_own_heap.reserve_us
       made = (allocation);                 \
       close_reserve();                     \
     }                                      \
-    if (made == NULL) errno = ENOMEM;      \
+    if (made == NULL) break;               \
     return made;                           \
-  } while (0)
+  } while (0);                             \
+  errno = ENOMEM;                          \
+  return NULL
 
 #define LARGE DEPLOY_HEAP_LARGE
 #define IS_LARGE(size) __builtin_expect((size) > LARGE, 0)
@@ -64,7 +67,10 @@ static void close_reserve(void) { __atomic_sub_fetch(&deploy_own_heap.reserve_us
 static void* make_large(size_t alignment, size_t size, deploy_heap_use use) {
   void* made = deploy_own_heap.make_large(&deploy_own_heap, alignment, size, use);
   if (LIKELY(made != NULL)) return made;
-  enter();
+  if (!enter()) {
+    errno = ENOMEM;
+    return NULL;
+  }
   mi_collect(1);
   made = deploy_own_heap.make_large(&deploy_own_heap, alignment, size, use);
   if (made == NULL && size <= DEPLOY_HEAP_LARGE_IN_NEED && alignment <= DEPLOY_HEAP_LARGE_IN_NEED) {
@@ -122,7 +128,7 @@ static int heap_posix_memalign(void** block, size_t alignment, size_t size) {
     *block = made;
     return 0;
   }
-  enter();
+  if (!enter()) return ENOMEM;
   size = size_to_align(size);
   int error = mi_posix_memalign(block, alignment, size);
   if (LIKELY(error != ENOMEM)) return error;
@@ -137,8 +143,7 @@ static int heap_posix_memalign(void** block, size_t alignment, size_t size) {
 
 static void heap_free(void* block) {
   if (LIKELY(is_own(block))) {
-    enter();
-    mi_free(block);
+    if (LIKELY(enter())) mi_free(block);  // or it stays, for want of the few bytes to make this thread known
   } else if (block != NULL) {
     deploy_own_heap.free_foreign(block);
   }
@@ -168,8 +173,7 @@ static void* realloc_other(void* block, size_t size) {
     if (made != NULL) return made;
   }
   void* made = deploy_own_heap.realloc_foreign(block, size);
-  if (made != NULL || large == 0) return made;
-  enter();
+  if (made != NULL || large == 0 || !enter()) return made;
   mi_collect(1);
   return deploy_own_heap.realloc_foreign(block, size);
 }
@@ -208,8 +212,7 @@ static char* heap_strndup(const char* text, size_t most) { return copy_of(text, 
 
 static int heap_trim(size_t pad) {
   (void)pad;
-  enter();
-  mi_collect(1);
+  if (enter()) mi_collect(1);
   deploy_own_heap.give_back_large(&deploy_own_heap);
   return 1;
 }

@@ -291,11 +291,6 @@ std::vector<std::pair<std::string, void*>> Heap::symbols() {
   return {{"deploy_own_heap", static_cast<deploy_heap*>(&shared_)}, {"deploy_current_heap", heap_current_symbol()}};
 }
 
-void Heap::set_thread_state(const TlsImage& tls) {
-  thread_state_.assign(tls.memory_size, std::byte{0});
-  std::memcpy(thread_state_.data(), tls.data, tls.file_size);
-}
-
 void Heap::set_allocator(const deploy_heap_allocator* allocator) {
   allocator_ = allocator;
   // What is kept for later would count, and be refused to those who need it in another size.

@@ -2,6 +2,7 @@
 
 #include <link.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -43,7 +44,8 @@
 // static TLS is scarce, and a thread that no namespace prepared (a worker of a shared OpenMP) would find them uninitialised. So all
 // copies share one place, and a second word there says whose state it holds. The front compares it before everything else; where
 // another heap's state is at hand, the two are exchanged (heap_threads.cpp). It is a cache with one entry in front of dynamic TLS,
-// and a thread seldom alternates. The end of a thread is told to each heap that it used, after all its destructors.
+// and a thread seldom alternates. A state, with the memory that mimalloc has for it, goes on to another thread at the end of a
+// session or of the thread, so that an interpreter needs as much for 24 threads as for one.
 //
 // The account. mimalloc reserves address space and commits parts of it, by mmap, mprotect and madvise, which in its library are
 // functions of ours. To commit is to count, and to decommit gives pages back to the system (pages.h). A large block counts with all
@@ -57,12 +59,18 @@
 // see all allocations: there are no private allocators then, and a heap counts only what is asked of it by allocate().
 namespace deploy::loader {
 
+struct Library;
+
 struct HeapUsage {
   std::size_t committed = 0;       // bytes that it holds at this moment, freed ones that it keeps for later included
   std::size_t peak_committed = 0;  // the most that this ever was
   std::size_t reserved = 0;        // bytes of address space
   std::size_t limit = 0;           // 0: none
 };
+
+// mimalloc's state of one thread; heap_threads.cpp.
+inline constexpr std::size_t kHeapStateSize = 24;
+using HeapState = std::array<std::byte, kHeapStateSize>;
 
 // The memory of one namespace. The destructor gives all of it back; no code of the namespace may run any more. Thread-safe.
 class Heap {
@@ -83,21 +91,28 @@ class Heap {
 
   HeapUsage usage() const;
 
-  // For the load of the allocator: what it is bound to, by symbol name; and afterwards what it says of itself. `tls` is the image
-  // of mimalloc's thread state. From then on threads may enter.
+  // For the load of the allocator: what it is bound to, by symbol name; and afterwards what it says of itself. set_thread_state
+  // is given mimalloc, of whose TLS the image is a new thread's state. From then on threads may enter.
   std::vector<std::pair<std::string, void*>> symbols();
   static Result<StaticTls> thread_state_place(const TlsImage& tls);
-  void set_thread_state(const TlsImage& tls);
+  void set_thread_state(const Library& library);
   void set_allocator(const deploy_heap_allocator* allocator);
   // The function of the malloc family that its namespace is to use for `name`; null for other names, and before set_allocator.
   void* function(std::string_view name) const;
 
-  void enter() { shared_.enter(&shared_); }
+  // The calling thread's state of this heap becomes the one at hand; false where there is no memory for that.
+  bool enter() { return shared_.enter(&shared_) != 0; }
+
+  // Around a fork.
+  void lock_for_fork() { idle_lock_.lock(), large_.lock(); }
+  void unlock_after_fork() { large_.unlock(), idle_lock_.unlock(); }
 
   // Before the allocator is unmapped: threads that end from now on do not tell it; waits for those that do at this moment.
   void retire();
 
   std::uint64_t serial() const { return shared_.serial; }
+  // Whether threads leave what mimalloc has for them to each other (thread_identity.cpp).
+  bool hands_states_on() const { return has_identities_; }
 
   // Whose block it is, or null. Lock-free.
   static Heap* owner(const void* block) noexcept;
@@ -137,22 +152,35 @@ class Heap {
     Heap* self = nullptr;
   };
   Shared shared_;
-  const std::size_t limit_, reserve_;    // the reserve is part of the limit
-  std::vector<std::byte> thread_state_;  // mimalloc's in a thread that it does not know yet
+  const std::size_t limit_, reserve_;  // the reserve is part of the limit
+  HeapState thread_state_{};           // mimalloc's in a thread that it does not know yet
   const deploy_heap_allocator* allocator_ = nullptr;
   std::unordered_map<std::string_view, void*> functions_;
   std::atomic<int> exemptions_{0};
   std::atomic<void*> kept_{nullptr};  // one freed block of kKeptSize, which an unlimited heap has ready
   std::atomic<std::size_t> committed_{0}, peak_{0};
   LargeBlocks large_;
+  // heap_threads.cpp: states that no thread has, and who leaves none.
+  bool has_identities_ = false;  // states go from thread to thread
+  std::uint64_t home_ = 0;       // the thread that made the heap
+  std::atomic<std::uint64_t> keeper_{0};
+  std::mutex idle_lock_;
+  std::array<HeapState, 4> idle_{};  // guarded by idle_lock_, as all below
+  std::size_t idle_count_ = 0;
+  std::uint64_t last_identity_ = 0;
   // Guarded by heap.cpp's lock.
   Regions regions_;
   std::size_t reserved_ = 0;
 };
 
 // heap_threads.cpp. The calling thread's state of `heap` becomes the one at hand.
-void heap_enter(deploy_heap* heap);
-void heap_live(Heap& heap);     // its threads may be told of their end
+int heap_enter(deploy_heap* heap) noexcept;  // 0: there is no memory for that
+// The calling thread has left the namespace's code for now.
+void heap_leave(Heap& heap) noexcept;
+void heap_live(Heap& heap);  // its threads may be told of their end
+// thread_identity.cpp. In the code of mimalloc, whose thread state is `state`, a thread becomes the number at `distance` from the
+// thread pointer. False where that cannot be done.
+bool give_threads_an_identity(const Library& library, StaticTls state, std::int64_t distance);
 void heap_retired(Heap& heap);  // not any more; waits for those that are
 void* heap_current_symbol();    // this thread's deploy_current_heap
 

@@ -28,8 +28,9 @@ typedef struct deploy_heap {
   uint64_t serial;                    // unique in the process, never 0
   int reserve_users;                  // while not 0, the last part of the limit may be used; changed atomically
   struct deploy_heap* const* owners;  // by address >> DEPLOY_HEAP_GRANULE_BITS; a heap whose block lies there is the owner of all
-  // Makes this heap the calling thread's (deploy_current_heap). To be called where the serials differ.
-  void (*enter)(struct deploy_heap* self);
+  // Makes this heap the calling thread's (deploy_current_heap). To be called where the serials differ. 0: there is no memory for
+  // that, and mimalloc must not be entered.
+  int (*enter)(struct deploy_heap* self);
   // System calls for the allocator, counted. They fail with ENOMEM where the limit would be exceeded.
   void* (*map)(struct deploy_heap* self, size_t size, int in_use);
   int (*unmap)(struct deploy_heap* self, void* memory, size_t size);

@@ -1,12 +1,15 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <set>
 
 #include "lib/loader/heap/heap.h"
+#include "lib/loader/library.h"
 
 // The calling thread's state in each heap; see "Threads" in heap.h.
 //
@@ -14,12 +17,20 @@
 // serial number: nothing in it points anywhere, so a heap that is gone leaves a dead entry behind, which goes when the list next
 // grows, and nobody has to look for threads when a heap ends. Conversely a thread that ends must not run code of a namespace that
 // is being unmapped: it holds the lock of `living` while it tells its heaps, and only those that are still in the set.
+//
+// A state goes from thread to thread (thread_identity.cpp says how). At the end of a session a thread leaves its state of that heap
+// with the heap, for the next thread that enters, and so does a thread that ends. One thread, the keeper, does not: where there is
+// no other, handing on is only work. States that are left beyond kMostIdle are given up: mimalloc lets other threads have their
+// segments.
 
 namespace deploy::loader {
 
 namespace {
 
-constexpr std::size_t kStateSize = 16;  // mimalloc's is 9 bytes
+constexpr std::size_t kMimallocs = 16;  // bytes of the state; it has 9
+constexpr std::size_t kIdentity = kMimallocs;
+constexpr std::size_t kMostIdle = 2;  // states that wait for a thread
+static_assert(kHeapStateSize == kMimallocs + sizeof(std::uint64_t));
 
 struct Living {
   std::mutex lock;                                  // not a shared one: glibc's cannot be opened by a forked child
@@ -33,12 +44,12 @@ Living& living() {
     static Living* forked = nullptr;
     forked = made;
     static constexpr auto unlock = [] {
-      for (const auto& [serial, heap] : forked->heaps) heap->large().unlock();
+      for (const auto& [serial, heap] : forked->heaps) heap->unlock_after_fork();
       forked->lock.unlock();
     };
     static constexpr auto lock = [] {
       forked->lock.lock();
-      for (const auto& [serial, heap] : forked->heaps) heap->large().lock();
+      for (const auto& [serial, heap] : forked->heaps) heap->lock_for_fork();
     };
     pthread_atfork(lock, unlock, unlock);
     return made;
@@ -48,7 +59,7 @@ Living& living() {
 
 struct State {
   std::uint64_t serial = 0;
-  std::byte bytes[kStateSize] = {};
+  HeapState bytes = {};
 };
 
 extern "C" thread_local std::uint64_t deploy_current_heap __attribute__((tls_model("initial-exec")));
@@ -56,6 +67,9 @@ thread_local std::uint64_t deploy_current_heap = 0;
 
 // All heaps that this thread has entered.
 thread_local std::vector<State>* t_states __attribute__((tls_model("initial-exec"))) = nullptr;
+
+// Counts from 1, never used again; 0: none yet.
+thread_local std::uint64_t t_number __attribute__((tls_model("initial-exec"))) = 0;
 
 // Where mimalloc's thread state lies: the same distance from the thread pointer for all copies and all threads.
 StaticTls g_place{};
@@ -66,6 +80,12 @@ std::byte* place() {
   return reinterpret_cast<std::byte*>(thread_pointer + static_cast<std::uintptr_t>(g_place.offset));
 }
 
+std::uint64_t thread_number() {
+  static std::atomic<std::uint64_t> last{0};
+  if (t_number == 0) t_number = ++last;
+  return t_number;
+}
+
 State* state_of(std::uint64_t serial) {
   const auto found = std::find_if(t_states->begin(), t_states->end(), [=](const State& s) { return s.serial == serial; });
   return found == t_states->end() ? nullptr : &*found;
@@ -73,12 +93,12 @@ State* state_of(std::uint64_t serial) {
 
 void put_away() {
   if (deploy_current_heap == 0) return;
-  if (State* state = state_of(deploy_current_heap)) std::memcpy(state->bytes, place(), kStateSize);
+  if (State* state = state_of(deploy_current_heap)) std::memcpy(state->bytes.data(), place(), kHeapStateSize);
   deploy_current_heap = 0;
 }
 
 void take_out(const State& state) {
-  std::memcpy(place(), state.bytes, kStateSize);
+  std::memcpy(place(), state.bytes.data(), kHeapStateSize);
   deploy_current_heap = state.serial;
 }
 
@@ -91,6 +111,50 @@ void forget_dead() {
   });
 }
 
+}  // namespace
+
+// Befriended by Heap.
+struct HeapThreads {
+  static State take_state(deploy_heap* shared) {
+    Heap& heap = Heap::of(shared);
+    State state{heap.serial(), heap.thread_state_};
+    if (!heap.has_identities_) return state;
+    const std::lock_guard guard(heap.idle_lock_);
+    if (heap.idle_count_ != 0) {
+      state.bytes = heap.idle_[--heap.idle_count_];
+    } else {
+      const std::uint64_t identity = ++heap.last_identity_;
+      std::memcpy(state.bytes.data() + kIdentity, &identity, sizeof identity);
+    }
+    return state;
+  }
+
+  // The first state is mimalloc's main one, which it never gives up: there is always room for it.
+  static bool leave_state(Heap& heap, const State& state, std::size_t most) {
+    if (!heap.has_identities_) return false;
+    std::uint64_t identity;
+    std::memcpy(&identity, state.bytes.data() + kIdentity, sizeof identity);
+    const std::lock_guard guard(heap.idle_lock_);
+    if (heap.idle_count_ >= (identity == 1 ? heap.idle_.size() : most)) return false;
+    heap.idle_[heap.idle_count_++] = state.bytes;
+    return true;
+  }
+
+  static bool keeps(Heap& heap) {
+    if (!heap.has_identities_) return true;
+    const std::uint64_t own = thread_number();
+    std::uint64_t keeper = heap.keeper_.load(std::memory_order_relaxed);
+    return keeper == own || (keeper == 0 && own != heap.home_ && heap.keeper_.compare_exchange_strong(keeper, own));
+  }
+
+  static void keeps_no_longer(Heap& heap) {
+    std::uint64_t own = thread_number();
+    heap.keeper_.compare_exchange_strong(own, 0);
+  }
+};
+
+namespace {
+
 // The thread has run all its destructors.
 void thread_ends(void*) {
   put_away();
@@ -99,6 +163,8 @@ void thread_ends(void*) {
   for (const State& state : *t_states) {
     const auto heap = alive.heaps.lower_bound({state.serial, nullptr});
     if (heap == alive.heaps.end() || heap->first != state.serial || !heap->second->allocator()) continue;
+    HeapThreads::keeps_no_longer(*heap->second);
+    if (HeapThreads::leave_state(*heap->second, state, kMostIdle)) continue;
     take_out(state);
     heap->second->allocator()->end_thread();
   }
@@ -106,32 +172,48 @@ void thread_ends(void*) {
   delete std::exchange(t_states, nullptr);
 }
 
+// False where there is no memory for the list.
+bool make_list() noexcept {
+  try {
+    auto states = std::make_unique<std::vector<State>>();
+    states->reserve(4);
+    tls_when_thread_ended(thread_ends, nullptr);
+    t_states = states.release();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
 }  // namespace
 
-// Befriended by Heap.
-struct HeapThreads {
-  static State first_state(deploy_heap* shared) {
-    const Heap& heap = Heap::of(shared);
-    State state{shared->serial};
-    std::memcpy(state.bytes, heap.thread_state_.data(), heap.thread_state_.size());
-    return state;
-  }
-};
-
-void heap_enter(deploy_heap* heap) {
-  if (deploy_current_heap == heap->serial) return;
-  if (!t_states) {
-    t_states = new std::vector<State>;
-    tls_when_thread_ended(thread_ends, nullptr);
-  }
+int heap_enter(deploy_heap* heap) noexcept {
+  if (deploy_current_heap == heap->serial) return 1;
+  if (!t_states && !make_list()) return 0;
   put_away();
   State* state = state_of(heap->serial);
   if (!state) {
     forget_dead();
-    t_states->push_back(HeapThreads::first_state(heap));
+    try {
+      t_states->emplace_back();
+    } catch (const std::bad_alloc&) {
+      return 0;
+    }
     state = &t_states->back();
+    *state = HeapThreads::take_state(heap);
   }
   take_out(*state);
+  return 1;
+}
+
+void heap_leave(Heap& heap) noexcept {
+  heap.large().give_back_old();
+  if (!t_states || !heap.allocator() || HeapThreads::keeps(heap)) return;
+  if (deploy_current_heap == heap.serial()) put_away();
+  State* state = state_of(heap.serial());
+  if (!state || !HeapThreads::leave_state(heap, *state, kMostIdle)) return;
+  *state = t_states->back();
+  t_states->pop_back();
 }
 
 void heap_live(Heap& heap) {
@@ -144,17 +226,24 @@ void heap_retired(Heap& heap) {
   living().heaps.erase({heap.serial(), &heap});
 }
 
+void Heap::set_thread_state(const Library& library) {
+  const TlsImage tls = library.tls_image();
+  std::memcpy(thread_state_.data(), tls.data, tls.file_size);
+  home_ = thread_number();
+  has_identities_ = give_threads_an_identity(library, g_place, g_place.offset + static_cast<std::int64_t>(kIdentity));
+}
+
 void* heap_current_symbol() { return &deploy_current_heap; }
 
 Result<StaticTls> Heap::thread_state_place(const TlsImage& tls) {
   static std::mutex lock;
   const std::lock_guard guard(lock);
-  if (tls.memory_size > kStateSize || tls.alignment > alignof(std::max_align_t)) {
+  if (tls.memory_size > kMimallocs || tls.alignment > alignof(std::max_align_t)) {
     return Failure{ErrorCode::kLoader, "the allocator has " + std::to_string(tls.memory_size) + " bytes of thread-local state, " +
-                                           std::to_string(kStateSize) + " are provided"};
+                                           std::to_string(kMimallocs) + " are provided"};
   }
   if (g_place.size == 0) {
-    auto reserved = tls_static_reserve({nullptr, 0, kStateSize, alignof(std::max_align_t)});
+    auto reserved = tls_static_reserve({nullptr, 0, kHeapStateSize, alignof(std::max_align_t)});
     if (!reserved) return reserved.failure();
     g_place = *reserved;
   }

@@ -194,7 +194,10 @@ bool LargeBlocks::put(Shelf& shelf, Header& header) noexcept {
   if (slot.load(std::memory_order_relaxed) != nullptr) return false;
   if (shelf.bytes.fetch_add(size, std::memory_order_relaxed) + size <= kMostOnAShelf) {
     Header* empty = nullptr;
-    if (slot.compare_exchange_strong(empty, &header, std::memory_order_release, std::memory_order_relaxed)) return true;
+    if (slot.compare_exchange_strong(empty, &header, std::memory_order_release, std::memory_order_relaxed)) {
+      if (!has_kept_.load(std::memory_order_relaxed)) has_kept_.store(true, std::memory_order_relaxed);
+      return true;
+    }
   }
   shelf.bytes.fetch_sub(size, std::memory_order_relaxed);
   return false;
@@ -291,10 +294,11 @@ bool LargeBlocks::give_back(std::uint64_t older_than) noexcept {
 bool LargeBlocks::give_back() noexcept { return give_back(UINT64_MAX); }
 
 void LargeBlocks::give_back_old() noexcept {
-  if (!keeps_) return;
+  if (!has_kept_.load(std::memory_order_relaxed)) return;
   const std::int64_t time = now();
   std::int64_t end = period_end_.load(std::memory_order_relaxed);
   if (time < end || !period_end_.compare_exchange_strong(end, time + kPeriod)) return;
+  has_kept_.store(false, std::memory_order_relaxed);  // put() says so again
   give_back(period_.fetch_add(1, std::memory_order_relaxed));
 }
 

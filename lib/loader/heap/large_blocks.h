@@ -85,6 +85,7 @@ class LargeBlocks {
   Heap& heap_;
   const bool keeps_;
   std::array<Shelf, kShelves> shelves_{};
+  std::atomic<bool> has_kept_{false};        // something may lie in a slot
   std::atomic<std::size_t> lent_{0};         // bytes of blocks that are there to grow into
   std::atomic<std::uint64_t> period_{1};     // a block remembers in which it was kept
   std::atomic<std::int64_t> period_end_{0};  // milliseconds

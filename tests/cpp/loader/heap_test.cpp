@@ -7,7 +7,10 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "tests/cpp/loader/fixture_namespace.h"
 
@@ -282,6 +285,53 @@ TEST_F(Heaps, ThreadsOfTheHostComeAndGoWithoutATrace) {
   EXPECT_LE(one->heap().usage().committed, committed + kMegabyte);
   EXPECT_LE(one->heap().usage().reserved, reserved + 32 * kMegabyte);
   EXPECT_LE(resident_megabytes(), resident + 1);
+}
+
+TEST_F(Heaps, LivingThreadsThatUseAHeapInTurnNeedTheMemoryOfOne) {
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  ASSERT_TRUE(space->heap().hands_states_on()) << "mimalloc's code is not as thread_identity.cpp expects it";
+  const auto session = [&] {
+    EXPECT_EQ(call(*space, library, "use_megabytes"), 0);
+    space->leave_thread();
+  };
+  std::vector<std::unique_ptr<ExistingThread>> threads;
+  for (int i = 0; i < 24; ++i) threads.push_back(std::make_unique<ExistingThread>());
+  for (int i = 0; i < 2; ++i) threads[i]->run([&] { return session(), 0; });
+  const std::size_t committed = space->heap().usage().committed;
+  for (int round = 0; round < 3; ++round) {
+    for (auto& thread : threads) thread->run([&] { return session(), 0; });
+  }
+  EXPECT_LE(space->heap().usage().committed, committed + 2 * kMegabyte);
+  threads.clear();
+  EXPECT_LE(space->heap().usage().committed, committed + 2 * kMegabyte) << "they have ended";
+}
+
+TEST_F(Heaps, BlocksOutliveTheTurnOfTheThreadThatMadeThem) {
+  auto space = with_heap();
+  Library* library = load_fixture(*space, "heap");
+  auto* exchange = function<int(unsigned)>(*space, library, "exchange");
+  auto* make = function<void*(std::size_t)>(*space, library, "make");
+  std::mutex turn;
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (unsigned seed = 1; seed <= 6; ++seed) {
+    threads.emplace_back([&, seed] {
+      for (unsigned i = 0; i < 300; ++i) {
+        void* block = nullptr;
+        {
+          const std::lock_guard mine(turn);
+          failures += exchange(seed * 1000 + i) != 0;
+          block = make(100);
+          space->leave_thread();
+        }
+        free_foreign(block);  // outside of its turn, as the host does with a tensor
+        if (i % 50 == 49) std::thread([&] { failures += call(*space, library, "use_a_little") != 0; }).join();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
 }
 
 TEST_F(Heaps, AThreadOutlivesTheHeapsThatItUsed) {

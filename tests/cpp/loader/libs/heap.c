@@ -220,6 +220,32 @@ FIXTURE int empty(void) {
 }
 FIXTURE int filled_megabytes(void) { return count; }
 
+// What a call with many objects of all small sizes leaves free: some megabytes.
+FIXTURE int use_megabytes(void) {
+  void* blocks[4000];
+  for (int i = 0; i < 4000; ++i) EXPECT(blocks[i] = filled(16u << (i % 10)));
+  for (int i = 0; i < 4000; ++i) EXPECT(is_filled(blocks[i], 16u << (i % 10)));
+  for (int i = 0; i < 4000; ++i) free(blocks[i]);
+  return 0;
+}
+
+// Blocks go from call to call, whichever thread makes it: each call checks and frees what lies in some places, and fills them anew.
+static struct {
+  unsigned char* block;
+  size_t size;
+} exchanged[512];
+FIXTURE int exchange(unsigned seed) {
+  for (int i = 0; i < 200; ++i) {
+    seed = seed * 1664525 + 1013904223;
+    const int at = (seed >> 9) % 512;
+    if (exchanged[at].block) EXPECT(is_filled(exchanged[at].block, exchanged[at].size));
+    free(exchanged[at].block);
+    exchanged[at].size = 1 + (seed >> 12) % (i % 50 == 0 ? 100000 : 2000);
+    EXPECT(exchanged[at].block = filled(exchanged[at].size));
+  }
+  return 0;
+}
+
 // In a thread of the host's that comes and goes.
 FIXTURE int use_a_little(void) {
   void* blocks[20];
