@@ -91,7 +91,8 @@ class NamespaceImpl {
   void release_tls(Library& library);
 
   // threads.cpp
-  int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument, Library* starter);
+  int start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument,
+                   Library* starter) noexcept;
   void thread_ended(pthread_t thread);
   void enter_thread();
   Result<void> check_no_threads();

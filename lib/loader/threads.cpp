@@ -1,7 +1,10 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
+#include <new>
+#include <utility>
 
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/tls.h"
@@ -17,6 +20,7 @@ struct Start {
   NamespaceImpl* space;
   void* (*body)(void*);
   void* argument;
+  TlsThread* tls;  // made before the thread, which has nobody to tell that there is no memory
 };
 
 // Not a destructor of a local variable: a thread that leaves by pthread_exit or cancellation unwinds none of our frames, and one
@@ -25,7 +29,8 @@ void end(void* space) { static_cast<NamespaceImpl*>(space)->thread_ended(pthread
 
 void* run(void* raw) {
   const Start start = *std::unique_ptr<Start>(static_cast<Start*>(raw));
-  tls_when_thread_ended(end, start.space);
+  tls_begin_thread(start.tls);
+  start.space->heap->begin_thread();
   start.space->enter_thread();
   return start.body(start.argument);
 }
@@ -39,16 +44,30 @@ thread_local Seen t_seen[4];
 }  // namespace
 
 int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument,
-                                Library* starter) {
-  auto start = std::make_unique<Start>(Start{this, body, argument});
-  // The lock keeps the new thread from ending before it is entered.
-  const std::lock_guard guard(threads_lock);
-  const int error = ::pthread_create(thread, attributes, run, start.get());
-  if (error == 0) {
-    start.release();
-    threads[*thread] = starter;
+                                Library* starter) noexcept {
+  if (!heap->has_room_for_thread()) return EAGAIN;
+  TlsThread* tls = tls_new_thread(end, this);
+  try {
+    if (!tls) return EAGAIN;
+    auto start = std::make_unique<Start>(Start{this, body, argument, tls});
+    // The lock keeps the new thread from ending before it is entered. Its place in the table is made first, by another key.
+    const std::lock_guard guard(threads_lock);
+    std::map<pthread_t, Library*> place;
+    place.emplace(pthread_t{}, starter);
+    const int error = ::pthread_create(thread, attributes, run, start.get());
+    if (error == 0) {
+      start.release();
+      auto node = place.extract(place.begin());
+      node.key() = *thread;
+      threads.insert(std::move(node));
+      return 0;
+    }
+    tls_drop_new_thread(tls);
+    return error;
+  } catch (const std::bad_alloc&) {
+    if (tls) tls_drop_new_thread(tls);
+    return EAGAIN;
   }
-  return error;
 }
 
 void NamespaceImpl::thread_ended(pthread_t thread) {

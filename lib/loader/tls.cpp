@@ -6,10 +6,12 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <thread>
@@ -40,6 +42,10 @@
 //
 // At thread exit glibc first runs thread_local destructors, then pthread-key destructors, in up to PTHREAD_DESTRUCTOR_ITERATIONS
 // rounds. Private code can be called from both, so the blocks go in the last round.
+//
+// An access cannot fail: there is nobody to tell. Where malloc gives nothing, blocks and tables come from a small array of
+// libdeploy's own, and are not given back; when that is used up the process ends, as with glibc's. Threads that private code starts
+// get their table before they are made.
 //
 // Initial exec has no such indirection. libdeploy owns a small array in its own static TLS and hands out parts of it. glibc zeroes
 // it in new threads; an initialisation image is copied when a thread first enters the namespace.
@@ -102,6 +108,29 @@ struct Registry {
   std::vector<bool> reserve_used = std::vector<bool>(kStaticReserve, false);
 };
 
+// Zeroed memory, see above.
+constexpr std::size_t kInNeed = std::size_t{256} << 10;
+alignas(64) std::byte g_in_need[kInNeed];
+std::atomic<std::size_t> g_in_need_used{0};
+
+void* allocate(std::size_t size, std::size_t alignment) noexcept {
+  size = (size + alignment - 1) / alignment * alignment;
+  if (void* memory = std::aligned_alloc(alignment, size)) return std::memset(memory, 0, size);
+  std::size_t used = g_in_need_used.load();
+  std::size_t start = 0;
+  do {
+    start = (reinterpret_cast<std::uintptr_t>(g_in_need) + used + alignment - 1) / alignment * alignment -
+            reinterpret_cast<std::uintptr_t>(g_in_need);
+    if (start + size > kInNeed) std::abort();
+  } while (!g_in_need_used.compare_exchange_weak(used, start + size));
+  return g_in_need + start;
+}
+
+void release(void* memory) noexcept {
+  const auto* at = static_cast<std::byte*>(memory);
+  if (at < g_in_need || at >= g_in_need + kInNeed) std::free(memory);
+}
+
 #define DEPLOY_STATIC_TLS __attribute__((tls_model("initial-exec")))
 extern "C" {
 thread_local Blocks* deploy_tls_blocks DEPLOY_STATIC_TLS = &g_no_blocks;  // its table's; read by tlsdesc_x86_64.S
@@ -118,7 +147,8 @@ std::uintptr_t thread_pointer() {
   return value;
 }
 
-// Never destroyed: threads may end after the process's static objects are gone.
+// Made as the library is loaded, before a thread can be in the middle of that when another one forks. Never destroyed: threads may
+// end after the process's static objects are gone.
 Registry& registry() {
   static Registry* instance = [] {
     auto* r = new Registry;
@@ -132,6 +162,8 @@ Registry& registry() {
   return *instance;
 }
 
+[[maybe_unused]] const Registry& g_made_early = registry();
+
 void free_table(ThreadTable* table) {
   Registry& r = registry();
   {
@@ -139,11 +171,12 @@ void free_table(ThreadTable* table) {
     (table->previous ? table->previous->next : r.threads) = table->next;
     if (table->next) table->next->previous = table->previous;
     for (std::size_t i = 0; i < table->blocks->size(); ++i) {
-      if (!r.modules[i].block) std::free(table->blocks->block[i]);
+      if (!r.modules[i].block) release(table->blocks->block[i]);
     }
   }
-  if (table->blocks != &g_no_blocks) std::free(table->blocks);
-  delete table;
+  if (table->blocks != &g_no_blocks) release(table->blocks);
+  table->~ThreadTable();
+  release(table);
 }
 
 void run_destructors(ThreadTable* table) {
@@ -174,10 +207,11 @@ void at_thread_exit(void* value) {
   for (const auto& [function, argument] : when_ended) function(argument);
 }
 
-ThreadTable* own_table() {
-  if (t_table) return t_table;
+ThreadTable* new_table() noexcept { return new (allocate(sizeof(ThreadTable), 64)) ThreadTable; }
+
+// The calling thread's from now on.
+ThreadTable* adopt(ThreadTable* table) {
   Registry& r = registry();
-  auto* table = new ThreadTable;
   table->thread_pointer = thread_pointer();
   // A pthread-key destructor that runs after ours in the last round has no later one to free what it uses; nobody must look for its
   // table.
@@ -188,8 +222,11 @@ ThreadTable* own_table() {
     r.threads = table;
   }
   pthread_setspecific(r.key, table);
+  deploy_tls_blocks = table->blocks;
   return t_table = table;
 }
+
+ThreadTable* own_table() { return t_table ? t_table : adopt(new_table()); }
 
 std::byte* initialise_static(std::uintptr_t thread_pointer, const Module& module) {
   auto* to = reinterpret_cast<std::byte*>(thread_pointer + static_cast<std::uintptr_t>(module.block->offset));
@@ -201,16 +238,13 @@ std::byte* initialise_static(std::uintptr_t thread_pointer, const Module& module
 void* allocate_block(const TlsImage& image) {
   const std::size_t alignment = std::max<std::size_t>(image.alignment, 16);
   const std::size_t size = (std::max<std::size_t>(image.memory_size, 1) + alignment - 1) / alignment * alignment;
-  auto* block = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
-  if (!block) std::abort();  // as glibc: there is no way to report it from a variable access
+  auto* block = static_cast<std::byte*>(allocate(size, alignment));
   std::memcpy(block, image.data, image.file_size);
-  std::memset(block + image.file_size, 0, size - image.file_size);
   return block;
 }
 
 Blocks* Blocks::create(std::size_t size) {
-  auto* blocks = static_cast<Blocks*>(std::calloc(1, offsetof(Blocks, block) + size * sizeof(void*)));
-  if (!blocks) std::abort();
+  auto* blocks = static_cast<Blocks*>(allocate(offsetof(Blocks, block) + size * sizeof(void*), 16));
   blocks->limit = static_cast<std::int64_t>(size | kPrivateTlsModule);
   return blocks;
 }
@@ -221,7 +255,7 @@ Blocks* grow(ThreadTable* table, std::size_t size) {
   if (size <= old->size()) return old;
   Blocks* grown = Blocks::create(size);
   std::memcpy(grown->block, old->block, old->size() * sizeof(void*));
-  if (old != &g_no_blocks) std::free(old);
+  if (old != &g_no_blocks) release(old);
   return deploy_tls_blocks = table->blocks = grown;
 }
 
@@ -301,7 +335,7 @@ void tls_remove(std::uint64_t module) {
     std::erase(t->prepared, slot);
     if (slot >= t->blocks->size()) continue;
     void* block = std::exchange(t->blocks->block[slot], nullptr);
-    if (!r.modules[slot].block) std::free(block);
+    if (!r.modules[slot].block) release(block);
   }
   r.modules[slot] = {};
 }
@@ -409,10 +443,12 @@ std::string& tls_error_text() { return own_table()->error; }
 int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
   ThreadTable* table = own_table();
   bool first;
-  {
+  try {
     const std::lock_guard lock(registry().lock);
     table->destructors.push_back({destructor, object, library});
     first = !std::exchange(table->runner_registered, true);
+  } catch (const std::bad_alloc&) {
+    return -1;
   }
   // glibc calls the runner among the thread's own C++ destructors, before any pthread key's.
   if (first) {
@@ -424,6 +460,31 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library) {
         table, &__dso_handle);
   }
   return 0;
+}
+
+TlsThread* tls_new_thread(void (*function)(void*), void* argument) noexcept {
+  void* memory = std::aligned_alloc(64, (sizeof(ThreadTable) + 63) / 64 * 64);
+  if (!memory) return nullptr;
+  auto* table = new (memory) ThreadTable;
+  try {
+    Registry& r = registry();
+    table->when_ended.reserve(2);  // the heap's, too
+    table->when_ended.emplace_back(function, argument);
+    const std::lock_guard lock(r.lock);
+    table->prepared.reserve(r.modules.size());
+    return reinterpret_cast<TlsThread*>(table);
+  } catch (const std::bad_alloc&) {
+    tls_drop_new_thread(reinterpret_cast<TlsThread*>(table));
+    return nullptr;
+  }
+}
+
+void tls_begin_thread(TlsThread* made) noexcept { adopt(reinterpret_cast<ThreadTable*>(made)); }
+
+void tls_drop_new_thread(TlsThread* made) noexcept {
+  auto* table = reinterpret_cast<ThreadTable*>(made);
+  table->~ThreadTable();
+  std::free(table);
 }
 
 void tls_when_thread_ended(void (*function)(void*), void* argument) { own_table()->when_ended.emplace_back(function, argument); }

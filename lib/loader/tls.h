@@ -69,6 +69,12 @@ int tls_at_thread_exit(void (*destructor)(void*), void* object, void* library);
 // Calls `function(argument)` when the calling thread has run all its destructors, those of pthread keys included: no private code
 // follows.
 void tls_when_thread_ended(void (*function)(void*), void* argument);
+// What a thread that is about to be made will need of its own, `function(argument)` as above included; null where there is no
+// memory. The new thread begins with it, or it is dropped.
+struct TlsThread;
+TlsThread* tls_new_thread(void (*function)(void*), void* argument) noexcept;
+void tls_begin_thread(TlsThread* made) noexcept;
+void tls_drop_new_thread(TlsThread* made) noexcept;
 // Initialises the calling thread's part of the reserve of static TLS for all modules that have one: code of any may run here.
 void tls_prepare_thread();
 // Runs the calling thread's destructors that `library` registered, and forgets those of all other threads.

@@ -131,6 +131,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
   }
   if (const char* problem = install_output()) return fail(error, ErrorCode::kInternal, "the module _deploy_output", problem);
   if (!install_bytecode()) return fail(error, ErrorCode::kSystem, "the module _deploy_bytecode", "out of memory");
+  if (!install_thread_start()) return fail(error, ErrorCode::kSystem, "the module _deploy_threads", "out of memory");
   PyStatus status = preinitialize();
   if (!PyStatus_Exception(status)) status = initialize();
   if (PyStatus_Exception(status)) {

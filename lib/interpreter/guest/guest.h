@@ -70,6 +70,8 @@ bool run_startup(const deploy_boot& boot);
 
 // bytecode.cpp: before Python is initialised. Makes the module _deploy_bytecode; false: out of memory.
 bool install_bytecode();
+// thread_start.cpp. Before Python is initialised: makes the module _deploy_threads. False: out of memory.
+bool install_thread_start();
 
 // interrupts.cpp: for prepare() and drop().
 bool prepare_interrupts();

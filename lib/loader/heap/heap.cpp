@@ -30,6 +30,15 @@ constexpr std::size_t kSmallestSegment = kGranule / 4;
 // What CPython takes for frames when a thread's calls go deeper, and gives back as soon as they return: a loop of such calls would
 // be one of system calls and page faults.
 constexpr std::size_t kKeptSize = std::size_t{16} << 10;
+// What a thread needs before it does anything: mimalloc's first pages for it, Python's frames.
+constexpr std::size_t kNewThread = std::size_t{4} << 20;
+
+// How far the calling thread may go beyond the limit of a heap, by its serial number.
+struct Allowance {
+  std::uint64_t heap = 0;
+  std::size_t left = 0;
+};
+thread_local Allowance t_allowance __attribute__((tls_model("initial-exec")));
 
 // One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
 // call that takes long.
@@ -88,6 +97,8 @@ void set_bits(std::vector<std::uint64_t>& bits, std::size_t first, std::size_t l
 }
 
 }  // namespace
+
+void heap_prepare_fork() { tables_lock(); }
 
 Result<std::unique_ptr<Heap>> Heap::create(std::size_t limit) {
   auto table = owners();
@@ -175,16 +186,32 @@ void Heap::count_peak(std::size_t committed) noexcept {
   }
 }
 
+bool Heap::may_hold(std::size_t committed, std::size_t more) noexcept {
+  if (limit_ == 0 || exemptions_.load() != 0) return true;
+  const bool reserve = std::atomic_ref(shared_.reserve_users).load(std::memory_order_relaxed) > 0;
+  const std::size_t most = reserve ? limit_ : limit_ - reserve_;
+  if (more <= most && committed <= most - more) return true;
+  if (t_allowance.heap != serial() || more > t_allowance.left) return false;
+  t_allowance.left -= more;
+  return true;
+}
+
 bool Heap::count_in(std::size_t size) noexcept {
   std::size_t committed = committed_.load(std::memory_order_relaxed);
-  do {
-    if (limit_ == 0 || exemptions_.load() != 0) continue;
-    const bool reserve = std::atomic_ref(shared_.reserve_users).load(std::memory_order_relaxed) > 0;
-    const std::size_t most = reserve ? limit_ : limit_ - reserve_;
-    if (size > most || committed > most - size) return false;
-  } while (!committed_.compare_exchange_weak(committed, committed + size, std::memory_order_relaxed));
+  if (!may_hold(committed, size)) return false;
+  while (!committed_.compare_exchange_weak(committed, committed + size, std::memory_order_relaxed)) {
+    if (!may_hold(committed, size)) return false;
+  }
   count_peak(committed + size);
   return true;
+}
+
+bool Heap::has_room_for_thread() const noexcept {
+  return limit_ == 0 || exemptions_.load() != 0 || committed_.load() + std::min(kNewThread, limit_ / 8) <= limit_;
+}
+
+void Heap::begin_thread() noexcept {
+  if (limit_ != 0) t_allowance = {serial(), kNewThread};
 }
 
 void* Heap::map(std::size_t size, bool owned, bool committed) noexcept {

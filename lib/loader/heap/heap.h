@@ -110,6 +110,11 @@ class Heap {
   // Before the allocator is unmapped: threads that end from now on do not tell it; waits for those that do at this moment.
   void retire();
 
+  // Of threads that private code starts. A limited heap that is nearly full starts none; and for its first steps a new thread may
+  // go a little beyond the limit, since whoever started it waits for them.
+  bool has_room_for_thread() const noexcept;
+  void begin_thread() noexcept;
+
   std::uint64_t serial() const { return shared_.serial; }
   // Whether threads leave what mimalloc has for them to each other (thread_identity.cpp).
   bool hands_states_on() const { return has_identities_; }
@@ -144,6 +149,7 @@ class Heap {
   void* map(std::size_t size, bool owned, bool committed) noexcept;
   bool unmap(void* memory, std::size_t size) noexcept;
   bool change(void* memory, std::size_t size, bool commit) noexcept;
+  bool may_hold(std::size_t committed, std::size_t more) noexcept;
   void count_peak(std::size_t committed) noexcept;
   Regions::iterator region_of(std::uintptr_t address);
   void set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept;
@@ -172,6 +178,10 @@ class Heap {
   Regions regions_;
   std::size_t reserved_ = 0;
 };
+
+// heap.cpp. Registers what a fork does with the lock of the tables; it is taken after those of heap_threads.cpp, so registered
+// before.
+void heap_prepare_fork();
 
 // heap_threads.cpp. The calling thread's state of `heap` becomes the one at hand.
 int heap_enter(deploy_heap* heap) noexcept;  // 0: there is no memory for that

@@ -40,6 +40,7 @@ struct Living {
 // Never destroyed: threads end after static objects.
 Living& living() {
   static Living* const instance = [] {
+    heap_prepare_fork();
     auto* made = new Living;
     static Living* forked = nullptr;
     forked = made;
@@ -56,6 +57,9 @@ Living& living() {
   }();
   return *instance;
 }
+
+// Before another thread can fork while one is about to make it.
+[[maybe_unused]] Living& g_made_early = living();
 
 struct State {
   std::uint64_t serial = 0;

@@ -6,6 +6,8 @@ import posix
 import sys
 import threading  # noqa: F401 - it takes the thread that imports it first for the main one, which has to be this
 
+from _deploy import thread_start
+
 _SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
@@ -27,6 +29,7 @@ def _prefixes(paths):
 
 
 def run(paths, defer_imports):
+    thread_start.install()
     sys.path[:] = paths
     sys.executable = sys._base_executable = ""
     found = _prefixes(paths)
