@@ -1,5 +1,6 @@
 #include "bindings/exit.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -27,11 +28,25 @@ struct State {
 };
 
 State& state() {
-  static State* const state = new State;
-  return *state;
+  static std::atomic<State*>* const current = [] {
+    static std::atomic<State*> made = new State;
+    pthread_atfork(nullptr, nullptr, [] { made = new State; });
+    return &made;
+  }();
+  return *current->load(std::memory_order_relaxed);
 }
 
 thread_local int released_depth = 0;
+
+// Code inside a call has forked, and the call returns in the child: the host's Python has not been told. Another thread of the
+// parent may have held its GIL.
+void tell_of_fork([[maybe_unused]] PyThreadState* state) {
+#if PY_VERSION_HEX < 0x030C0000
+  PyThreadState_Swap(state);
+  PyOS_AfterFork_Child();
+  PyEval_SaveThread();
+#endif
+}
 
 void exit_hook() {
   State& s = state();
@@ -66,17 +81,18 @@ void shut_down_at_exit(const std::shared_ptr<ShutDown>& what) {
   s.live.push_back(what);
 }
 
-InUse::InUse() noexcept { ++state().in_use; }
-InUse::~InUse() { --state().in_use; }
-Returning::Returning() noexcept { ++state().returning; }
-Returning::~Returning() { --state().returning; }
+InUse::InUse() noexcept : count_(state().in_use) { ++count_; }
+InUse::~InUse() { --count_; }
+bool InUse::is_parents() const noexcept { return &count_ != &state().in_use; }
+Returning::Returning() noexcept : count_(state().returning) { ++count_; }
+Returning::~Returning() { --count_; }
 
 GilRelease::GilRelease() {
   if (exiting() && !is_exit_thread()) {
     PyEval_SaveThread();
     for (;;) pause();
   }
-  ++state().in_use;
+  in_use_.emplace();
   ++released_depth;
   state_ = PyEval_SaveThread();
 }
@@ -85,9 +101,10 @@ GilRelease::~GilRelease() {
   {
     Returning returning;
     if (!exiting() || is_exit_thread()) {
+      if (in_use_->is_parents()) tell_of_fork(state_);
       PyEval_RestoreThread(state_);
       --released_depth;
-      --state().in_use;
+      in_use_.reset();
       drain_deferred();
       return;
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 namespace deploy::bindings {
@@ -12,7 +13,8 @@ namespace deploy::bindings {
 // 3. shuts the interpreters down in order, if no call runs and no session is open; otherwise leaves them to the operating
 //    system: a daemon thread may be in a call that never ends.
 //
-// From then on handles are leaked, not destroyed.
+// From then on handles are leaked, not destroyed. A forked process begins anew: it has nothing to do with what its parent made, and
+// with its calls.
 bool exiting() noexcept;
 
 // Whether the calling thread is the one that runs the exit hook.
@@ -34,6 +36,11 @@ class InUse {
   ~InUse();
   InUse(const InUse&) = delete;
   InUse& operator=(const InUse&) = delete;
+  // Whether this process was forked since.
+  bool is_parents() const noexcept;
+
+ private:
+  std::atomic<int>& count_;
 };
 
 // One for each thread that is about to take the GIL (step 2).
@@ -43,6 +50,9 @@ class Returning {
   ~Returning();
   Returning(const Returning&) = delete;
   Returning& operator=(const Returning&) = delete;
+
+ private:
+  std::atomic<int>& count_;
 };
 
 }  // namespace deploy::bindings

@@ -2,6 +2,10 @@
 
 #include <nanobind/nanobind.h>
 
+#include <optional>
+
+#include "bindings/exit.h"
+
 namespace deploy::bindings {
 
 // Releases the host's GIL for the time of a call into libdeploy, which may wait for an interpreter or run guest code. A thread
@@ -19,6 +23,7 @@ class GilRelease {
   GilRelease& operator=(const GilRelease&) = delete;
 
  private:
+  std::optional<InUse> in_use_;
   PyThreadState* state_;
 };
 

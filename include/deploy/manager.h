@@ -21,6 +21,10 @@ struct ManagerOptions {
 };
 
 // Owns a set of interpreters with one environment and places calls on them. Thread-safe; may be moved while no call runs.
+//
+// A process that the host forks has none of the interpreters' threads. There a manager, and all that comes from it, may be
+// destroyed and closed at any time, which does nothing; calls throw kClosed; a manager that the child makes itself works. What
+// guest code forks inside a call (os.fork, multiprocessing) goes on in that call, and in the sessions that its thread holds.
 class DEPLOY_API InterpreterManager {
  public:
   // Boots all interpreters, in parallel. If one fails none is left, and its error is thrown.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/interpreter/process.h"
+#include "lib/support/forks.h"
 
 namespace deploy::detail {
 
@@ -27,16 +28,21 @@ struct Gate::Waiter {
   std::condition_variable changed = {};
 };
 
-Gate::Gate(std::size_t seats) : seats_(seats) {}
+Gate::Gate(std::size_t seats) : process_(this_process()), seats_(seats) {}
+
+std::unique_lock<std::mutex> Gate::locked() const {
+  return process_ == this_process() ? std::unique_lock(mutex_) : std::unique_lock<std::mutex>();
+}
 
 Result<void> Gate::acquire(std::size_t seat, Deadline deadline) {
   const std::uint64_t thread = this_thread_number();
-  std::unique_lock lock(mutex_);
+  std::unique_lock lock = locked();
   Seat& wanted = seats_[seat];
   if (wanted.owner == thread) {
     ++wanted.depth;
     return {};
   }
+  if (!lock) return forked_failure();
   if (closed_) return closed_failure();
   if (wanted.owner == 0) {
     take(wanted, thread);
@@ -50,8 +56,8 @@ Result<void> Gate::acquire(std::size_t seat, Deadline deadline) {
 
 Result<std::size_t> Gate::acquire_any(Deadline deadline) {
   const std::uint64_t thread = this_thread_number();
-  std::unique_lock lock(mutex_);
-  if (!closed_) {
+  std::unique_lock lock = locked();
+  if (lock && !closed_) {
     if (const auto seat = best_free(thread)) {
       take(seats_[*seat], thread);
       return *seat;
@@ -61,6 +67,7 @@ Result<std::size_t> Gate::acquire_any(Deadline deadline) {
     ++seats_[*mine].depth;
     return *mine;
   }
+  if (!lock) return forked_failure();
   if (closed_) return closed_failure();
   Waiter waiter{thread, kAnySeat};
   return wait(waiter, lock, deadline);
@@ -68,20 +75,21 @@ Result<std::size_t> Gate::acquire_any(Deadline deadline) {
 
 bool Gate::try_acquire(std::size_t seat) {
   const std::uint64_t thread = this_thread_number();
-  std::lock_guard lock(mutex_);
-  if (seats_[seat].owner != 0) return false;
+  const std::unique_lock lock = locked();
+  if (!lock || seats_[seat].owner != 0) return false;
   take(seats_[seat], thread);
   seats_[seat].passing = true;
   return true;
 }
 
 void Gate::release(std::size_t seat) {
-  std::lock_guard lock(mutex_);
+  const std::unique_lock lock = locked();
   Seat& released = seats_[seat];
   if (--released.depth > 0) return;
   if (!released.passing) released.last_user = released.owner;
   released.owner = 0;
   released.passing = false;
+  if (!lock) return;
   for (Waiter* waiter = first_; waiter; waiter = waiter->next) {
     if (waiter->wanted != seat && waiter->wanted != kAnySeat) continue;
     unlink(*waiter);
@@ -94,7 +102,8 @@ void Gate::release(std::size_t seat) {
 }
 
 void Gate::close() {
-  std::unique_lock lock(mutex_);
+  std::unique_lock lock = locked();
+  if (!lock) return;
   closed_ = true;
   while (first_) {
     Waiter& waiter = *first_;
@@ -106,13 +115,13 @@ void Gate::close() {
 }
 
 bool Gate::closed() const {
-  std::lock_guard lock(mutex_);
-  return closed_;
+  const std::unique_lock lock = locked();
+  return closed_ || !lock;
 }
 
 std::optional<std::size_t> Gate::held() const {
   const std::uint64_t thread = this_thread_number();
-  std::lock_guard lock(mutex_);
+  const std::unique_lock lock = locked();
   return last_held(thread);
 }
 

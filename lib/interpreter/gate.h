@@ -16,6 +16,9 @@ namespace deploy::detail {
 // in order of arrival among those whom the seat that became free suits. A seat is handed over, never fought for, so nobody starves.
 // Seats are reentrant: a thread that holds one may take it again, and frees it with the last release.
 //
+// In a process that was forked from the one that made it, it is closed, but for the seats of the thread that forked. What the
+// parent's other threads left of it is not touched.
+//
 // Thread-safe. A seat is released on the thread that acquired it.
 class Gate {
  public:
@@ -60,10 +63,12 @@ class Gate {
   Result<std::size_t> wait(Waiter& waiter, std::unique_lock<std::mutex>& lock, Deadline deadline);
   void take(Seat& seat, std::uint64_t thread);
   std::optional<std::size_t> best_free(std::uint64_t thread) const;
+  std::unique_lock<std::mutex> locked() const;
   std::optional<std::size_t> last_held(std::uint64_t thread) const;
   void unlink(Waiter& waiter);
 
-  mutable std::mutex mutex_;
+  const std::uint64_t process_;
+  mutable std::mutex mutex_;          // left alone in a forked process, where a thread of the parent's may hold it for ever
   std::condition_variable all_free_;  // for close()
   std::vector<Seat> seats_;           // guarded by mutex_, as all below
   Waiter* first_ = nullptr;

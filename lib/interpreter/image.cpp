@@ -7,6 +7,7 @@
 
 #include "deploy/environment.h"
 #include "lib/support/file.h"
+#include "lib/support/forks.h"
 #include "lib/support/mapped_from.h"
 
 extern "C" {
@@ -44,7 +45,11 @@ Result<FilePlace> open_files() {
 }  // namespace
 
 Result<const Image*> Image::get() {
-  static std::mutex mutex;
+  static std::mutex& mutex = []() -> std::mutex& {
+    auto* made = new std::mutex;
+    hold_in_forks(*made);
+    return *made;
+  }();
   // Never deleted: interpreters may outlive every static object.
   static const FilePlace* place = nullptr;
   static const Image* image = nullptr;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lib/interpreter/process.h"
 #include "lib/interpreter/session_core.h"
 #include "lib/loader/heap/heap.h"
 
@@ -23,6 +24,7 @@ void Interpreter::register_module(std::string_view name, std::string_view source
 void Interpreter::interrupt() const noexcept { core_->interruption()->request(0); }
 
 MemoryUsage Interpreter::memory() const {
+  if (core_->is_foreign()) detail::forked_failure().raise();
   const loader::Namespace& space = core_->link_namespace();
   const loader::HeapUsage usage = space.heap().usage();
   return {.private_heap = space.has_private_allocator(),

@@ -56,6 +56,7 @@ InterpreterCore::~InterpreterCore() { free_slot(slot_); }
 
 // The last reference is gone. The home thread deletes the core when all is torn down.
 void InterpreterCore::retire(InterpreterCore* core) {
+  if (core->is_foreign()) return;
   std::thread home = std::move(core->home_);
   if (!home.joinable()) {  // it never started
     delete core;
@@ -78,13 +79,15 @@ void InterpreterCore::home_main() {
   pthread_setname_np(pthread_self(), ("deploy-" + std::to_string(id_)).c_str());
   const MustNotBlock scope;  // two interpreters that are torn down must not wait for each other
   Result<void> started = start();
+  if (is_foreign()) return;  // code of the preload forked: its thread ends, and with it the child
   {
     std::lock_guard lock(mutex_);
     started_ = std::move(started);
     started_changed_.notify_all();
   }
   serve();
-  stop();
+  if (!is_foreign()) stop();
+  if (is_foreign()) return;
   const bool background = background_;
   delete this;
   if (background) end_background_teardown();
@@ -198,7 +201,7 @@ Result<void> InterpreterCore::preload() {
 // Stops calls, and gives back what no session came to give back. For the latter it never waits for the interpreter: a session that
 // holds it empties the queue itself.
 void InterpreterCore::serve() {
-  while (releases_->wait_for_work(interruption_->next_look())) {
+  while (!is_foreign() && releases_->wait_for_work(interruption_->next_look())) {
     if (interruption_->is_due()) {
       const deploy_thread main = guest_->thread_attach(nullptr);  // beside the session: not attach(), which empties the queue
       interruption_->deliver(*guest_);
@@ -218,6 +221,7 @@ void InterpreterCore::stop() {
     releases_->finalising();
     ErrorSink error;  // Python has printed what it has to say
     guest_->shutdown(&error);
+    if (is_foreign()) return;
   }
   releases_->close();
   if (namespace_) {
@@ -229,11 +233,13 @@ void InterpreterCore::stop() {
 }
 
 void InterpreterCore::leave_to_thread_end(std::uint64_t serial) {
+  if (is_foreign()) return;
   std::lock_guard lock(mutex_);
   if (std::erase(ended_, serial) == 0) orphans_.emplace_back(serial, shared_from_this());
 }
 
 void InterpreterCore::thread_ended(ThreadEntry& thread) {
+  if (is_foreign()) return;
   std::vector<std::shared_ptr<InterpreterCore>> kept;  // dropped after the lock
   {
     std::lock_guard lock(mutex_);

@@ -18,6 +18,7 @@
 #include "lib/interpreter/interruption.h"
 #include "lib/interpreter/release_queue.h"
 #include "lib/loader/namespace.h"
+#include "lib/support/forks.h"
 #include "lib/support/result.h"
 
 namespace deploy::detail {
@@ -51,6 +52,11 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
 
   InterpreterCore(const InterpreterCore&) = delete;
   InterpreterCore& operator=(const InterpreterCore&) = delete;
+
+  // In a process that was forked from the one that made it, an interpreter has no threads, and locks of its may be shut for ever:
+  // it is left alone there, except by a thread that was forked inside a call, and never torn down.
+  std::uint64_t process() const { return process_; }
+  bool is_foreign() const { return process_ != this_process(); }
 
   std::size_t id() const { return id_; }      // unique in the process, counts from 0
   std::size_t seat() const { return seat_; }  // and index in the manager
@@ -87,6 +93,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   void stop();
   static void write_line(void* self, std::int32_t stream, deploy_text line, int complete) noexcept;  // output.cpp
 
+  const std::uint64_t process_ = this_process();
   const std::size_t id_, slot_, seat_;
   const Environment environment_;
   const std::shared_ptr<Gate> gate_;

@@ -16,7 +16,7 @@ constexpr std::chrono::seconds kAgain{1};
 
 void Interruption::request(std::uint64_t session) {
   const std::uint64_t call = running_.load(std::memory_order_acquire);
-  if (call == 0) return;
+  if (call == 0 || process_ != this_process()) return;
   {
     std::lock_guard lock(mutex_);
     requests_.push_back({call, session});

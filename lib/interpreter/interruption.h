@@ -12,6 +12,7 @@
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/deadline.h"
 #include "lib/interpreter/release_queue.h"
+#include "lib/support/forks.h"
 
 namespace deploy::detail {
 
@@ -39,7 +40,7 @@ class Interruption {
   void begin(const ThreadEntry& thread, Deadline deadline) {
     thread_ = &thread;
     running_.store(++last_, std::memory_order_release);
-    if (deadline != kNoDeadline) [[unlikely]]
+    if (deadline != kNoDeadline && process_ == this_process()) [[unlikely]]
       watch(deadline);
   }
   std::optional<ErrorCode> end(const deploy_guest& guest) {
@@ -49,8 +50,8 @@ class Interruption {
     return settle(guest);
   }
 
-  // Any thread, never waits: the call that runs now, if one does, and if it is one of the thread that has the session of this
-  // number open; 0: any.
+  // Any thread, never waits; nothing in a forked process, which has no home thread: the call that runs now, if one does, and if it
+  // is one of the thread that has the session of this number open; 0: any.
   void request(std::uint64_t session);
 
   // For the home thread: when to look again at the latest; whether to take the GIL and deliver(); and that, with the GIL.
@@ -66,6 +67,7 @@ class Interruption {
   std::optional<ErrorCode> settle(const deploy_guest& guest);
 
   const std::shared_ptr<ReleaseQueue> home_;
+  const std::uint64_t process_ = this_process();
   std::atomic<std::uint64_t> running_ = 0;  // the call that runs; 0: none. Written with the GIL
   const ThreadEntry* thread_ = nullptr;     // whose call it is. Guarded by the GIL, as the next two
   std::uint64_t last_ = 0;

@@ -8,6 +8,7 @@
 
 #include "lib/interpreter/interpreter_core.h"
 #include "lib/loader/shared_libraries.h"
+#include "lib/support/forks.h"
 
 namespace deploy::detail {
 
@@ -16,8 +17,9 @@ namespace {
 // Never destroyed: threads outlive static destructors.
 struct Process {
   std::mutex mutex;
-  std::size_t next_id = 0;    // guarded by mutex, as all below
-  std::vector<bool> slots;    // taken?
+  std::size_t next_id = 0;  // guarded by mutex, as all below
+  std::vector<bool> slots;  // taken?
+  std::uint64_t number = this_process();
   std::size_t teardowns = 0;  // in the background
   std::condition_variable no_teardowns;
   bool waits_at_exit = false;
@@ -25,12 +27,24 @@ struct Process {
 };
 
 Process& process() {
-  static Process* const instance = new Process;
+  static Process* const instance = [] {
+    auto* made = new Process;
+    hold_in_forks(made->mutex);
+    return made;
+  }();
   return *instance;
+}
+
+// A forked process has no part in what its parent tears down.
+void forget_parent(Process& all) {
+  if (std::exchange(all.number, this_process()) == this_process()) return;
+  all.teardowns = 0;
+  all.stranded.clear();
 }
 
 void wait_for_teardowns() {
   std::unique_lock lock(process().mutex);
+  forget_parent(process());
   process().no_teardowns.wait(lock, [] { return process().teardowns == 0; });
 }
 
@@ -72,6 +86,12 @@ std::uint64_t this_thread_number() noexcept {
   return number;
 }
 
+Failure forked_failure() {
+  return {ErrorCode::kClosed,
+          "this process was forked from the one that made the interpreter; it has to make interpreters of its own (a process that "
+          "is forked inside a call goes on there)"};
+}
+
 Identity new_identity() {
   Process& all = process();
   std::lock_guard lock(all.mutex);
@@ -96,6 +116,7 @@ ThreadEntry& thread_entry(InterpreterCore& core) {
     entry = std::make_unique<ThreadEntry>();
     entry->core_id = core.id();
     entry->core = core.weak_from_this();
+    entry->process = core.process();
   }
   return *entry;
 }
@@ -122,12 +143,14 @@ bool OutputScope::is_open(const InterpreterCore& core) noexcept {
 
 void note_stranded(StrandedInterpreter interpreter) {
   std::lock_guard lock(process().mutex);
+  forget_parent(process());
   process().stranded.push_back(std::move(interpreter));
 }
 
 void begin_background_teardown() {
   Process& all = process();
   std::lock_guard lock(all.mutex);
+  forget_parent(all);
   ++all.teardowns;
   if (!std::exchange(all.waits_at_exit, true)) std::atexit(wait_for_teardowns);
 }
@@ -144,6 +167,7 @@ namespace deploy {
 
 std::vector<StrandedInterpreter> stranded_interpreters() {
   std::lock_guard lock(detail::process().mutex);
+  detail::forget_parent(detail::process());
   return detail::process().stranded;
 }
 

@@ -12,6 +12,7 @@
 #include "deploy/memory.h"
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/deadline.h"
+#include "lib/support/result.h"
 
 namespace deploy::detail {
 
@@ -35,12 +36,17 @@ struct ThreadEntry {
   std::weak_ptr<InterpreterCore> core;
   InterpreterCore* attached_core = nullptr;  // the same, while depth is not 0: the sessions keep it alive
   deploy_thread state = nullptr;
+  std::uint64_t process = 0;        // whose guest the thread may enter: a fork outside of a call leaves it behind
   std::size_t depth = 0;            // sessions, and the home thread's own visits; attached while not 0
   std::size_t crossings = 0;        // calls into the guest that are running: in them the GIL may be released
   std::vector<std::uint64_t> open;  // serial numbers of the open sessions
   std::vector<std::pair<std::uint64_t, Deadline>> deadlines;  // of those that have one
   Deadline deadline = kNoDeadline;                            // the first of these
 };
+
+// What a call fails with in a process that was forked from the one that made the interpreter, unless it was forked inside a call:
+// Python has not been told, and the interpreter's threads are not there.
+Failure forked_failure();
 
 // The calling thread's entry for an interpreter, made at first use; find_thread_entry gives null where there is none.
 ThreadEntry& thread_entry(InterpreterCore& core);

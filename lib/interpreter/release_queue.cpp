@@ -24,7 +24,7 @@ void destroy(DLManagedTensorVersioned* tensor) {
 // The calling thread's entry where it holds the GIL: inside a session, but not below guest code, which may have released it.
 ThreadEntry* ReleaseQueue::entry_inside() const {
   ThreadEntry* entry = find_thread_entry(slot_, core_id_);
-  return entry && entry->depth > 0 && entry->crossings == 0 ? entry : nullptr;
+  return entry && entry->depth > 0 && entry->crossings == 0 && entry->process == this_process() ? entry : nullptr;
 }
 
 void ReleaseQueue::give_back(deploy_object object) {
@@ -51,6 +51,7 @@ void ReleaseQueue::give_back(deploy_thread thread) { add(&Items::threads, thread
 
 template <class T>
 void ReleaseQueue::add(std::vector<T> Items::* list, T item) {
+  if (process_ != this_process()) return;
   std::lock_guard lock(mutex_);
   if (closed_) return;
   (items_.*list).push_back(item);

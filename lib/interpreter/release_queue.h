@@ -9,6 +9,7 @@
 
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/deadline.h"
+#include "lib/support/forks.h"
 
 namespace deploy::detail {
 
@@ -17,13 +18,14 @@ struct ThreadEntry;
 // What the host gave up and the interpreter has to give back: object references, tensors, thread states of threads that have ended.
 // A thread inside a session of the interpreter gives back at once. All others, and guest code (which may have released the GIL),
 // put it into this queue, which never blocks on the interpreter. It is emptied at the begin and the end of every session, and by
-// the home thread a few milliseconds later where no session comes. It outlives the interpreter, then discarding what it gets.
+// the home thread a few milliseconds later where no session comes. It outlives the interpreter, then discarding what it gets. So it
+// does in a process that was forked from the one that made it, except inside a session that went on there.
 //
 // Thread-safe, except where a comment says otherwise.
 class ReleaseQueue {
  public:
   // `slot` and `core_id`: the interpreter's Identity (process.h).
-  ReleaseQueue(std::size_t slot, std::size_t core_id) : slot_(slot), core_id_(core_id) {}
+  ReleaseQueue(std::size_t slot, std::size_t core_id) : slot_(slot), core_id_(core_id), process_(this_process()) {}
   ReleaseQueue(const ReleaseQueue&) = delete;
   ReleaseQueue& operator=(const ReleaseQueue&) = delete;
 
@@ -31,7 +33,7 @@ class ReleaseQueue {
   void give_back(DLManagedTensorVersioned* tensor);
   void give_back(deploy_thread thread);
 
-  bool empty() const { return !pending_.load(std::memory_order_acquire); }
+  bool empty() const { return !pending_.load(std::memory_order_acquire) || process_ != this_process(); }
 
   // Before anything is given back.
   void start(const deploy_guest& guest) { guest_ = &guest; }
@@ -59,6 +61,7 @@ class ReleaseQueue {
   ThreadEntry* entry_inside() const;
 
   const std::size_t slot_, core_id_;
+  const std::uint64_t process_;
   const deploy_guest* guest_ = nullptr;
   std::atomic<std::uint64_t> finalising_thread_ = 0;
   std::atomic<bool> pending_ = false;

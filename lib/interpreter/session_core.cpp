@@ -6,6 +6,7 @@
 #include "lib/interpreter/object_handle.h"
 #include "lib/interpreter/process.h"
 #include "lib/loader/shared_libraries.h"
+#include "lib/support/forks.h"
 
 namespace deploy::detail {
 
@@ -26,6 +27,11 @@ Result<void> attach(InterpreterCore& core, ThreadEntry& thread) {
 
 void detach(InterpreterCore& core, ThreadEntry& thread) noexcept {
   if (thread.depth == 1) {
+    if (core.is_foreign()) {  // nobody else can come in; and the lock of the GIL may be shut
+      note_attached(-1);
+      --thread.depth;
+      return;
+    }
     if (!core.releases()->empty()) core.releases()->drain(thread);
     core.guest().thread_detach(thread.state);
     core.link_namespace().leave_thread();
@@ -73,6 +79,7 @@ class Guest::Crossing {
     std::optional<ErrorCode> reason;
     if (thread_.crossings == 1) reason = core_.interruption()->end(core_.guest());  // may run byte code
     --thread_.crossings;
+    thread_.process = this_process();  // forked in the call: Python has made itself at home in the child
     return reason;
   }
 
@@ -82,6 +89,7 @@ class Guest::Crossing {
 };
 
 Result<void> Guest::may_call() const {
+  if (thread_->process != this_process()) return forked_failure();
   if (has_passed(thread_->deadline)) {
     return Failure{ErrorCode::kDeadlineExceeded, "the deadline had passed before the call could begin"};
   }

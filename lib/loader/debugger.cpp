@@ -10,6 +10,7 @@
 #include <string>
 
 #include "lib/loader/library.h"
+#include "lib/support/forks.h"
 
 // A debugger finds a process's libraries in the list that _r_debug.r_map heads (gABI "Dynamic Linking"; glibc's <link.h>). That
 // list is glibc's own: its entries are the heads of larger structures, and ours must not be among them. Since 2.35 _r_debug may be
@@ -34,7 +35,11 @@ struct List {
 
 // Never destroyed: a debugger may look until the process is gone.
 List& list() {
-  static List* instance = new List;
+  static List* const instance = [] {
+    auto* made = new List;
+    hold_in_forks(made->lock);
+    return made;
+  }();
   return *instance;
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "lib/support/file.h"
+#include "lib/support/forks.h"
 
 // A library with PT_GNU_STACK and PF_X (gcc's nested functions, assembly without a note) wants to run code on the stack. The stacks
 // are the C library's: it alone knows those of all threads, and how to make later ones. It makes them executable when it opens a
@@ -62,7 +63,11 @@ Smallest smallest_library() {
 }  // namespace
 
 Result<void> make_stacks_executable() {
-  static std::mutex lock;
+  static std::mutex& lock = []() -> std::mutex& {
+    auto* made = new std::mutex;
+    hold_in_forks(*made);
+    return *made;
+  }();
   static bool done = false;
   const std::lock_guard guard(lock);
   if (done) return {};

@@ -5,6 +5,9 @@
 
 #include <atomic>
 #include <map>
+#include <mutex>
+
+#include "lib/support/forks.h"
 
 namespace deploy::loader {
 
@@ -28,11 +31,17 @@ struct Version {
 struct Files {
   std::mutex lock;
   std::map<Version, std::shared_ptr<const ParsedFile>> parsed;  // guarded by lock
+  std::mutex extents;                                           // of all parsed files: a fork cannot wait for a lock that goes
 };
 
 // Never destroyed: interpreters may be loaded while static objects of the process are being destroyed.
 Files& files() {
-  static Files* instance = new Files;
+  static Files* const instance = [] {
+    auto* made = new Files;
+    hold_in_forks(made->lock);
+    hold_in_forks(made->extents);
+    return made;
+  }();
   return *instance;
 }
 
@@ -92,12 +101,12 @@ ParsedFile::ParsedFile(ElfImage image, DynamicTable dynamic)
 Result<SymbolTable> ParsedFile::symbols(const ImageBytes& bytes) const {
   std::optional<SymbolExtent> known;
   {
-    const std::lock_guard guard(lock_);
+    const std::lock_guard guard(files().extents);
     known = extent_;
   }
   auto table = SymbolTable::create(dynamic, bytes, known ? &*known : nullptr);
   if (table && !known) {
-    const std::lock_guard guard(lock_);
+    const std::lock_guard guard(files().extents);
     extent_ = table->extent();
   }
   return table;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,8 +23,7 @@ class ParsedFile {
   Result<SymbolTable> symbols(const ImageBytes& bytes) const;
 
  private:
-  mutable std::mutex lock_;
-  mutable std::optional<SymbolExtent> extent_;  // guarded by lock_
+  mutable std::optional<SymbolExtent> extent_;  // guarded by one lock for all, in library_file.cpp
 };
 
 // An opened library file before it is mapped: where its bytes are, and what it is.

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <vector>
 
+#include "lib/support/forks.h"
+
 namespace deploy::loader {
 
 // Two arrays, of which readers use one while a writer changes the other; then it turns them over by counting up (a sequence lock
@@ -60,10 +62,13 @@ void store(Cell& c, const IndexedObject& o) {
   c.library.store(o.library, std::memory_order_release);
 }
 
+void register_writers() { [[maybe_unused]] static const bool once = (hold_in_forks(index().writers), true); }
+
 // Runs `change` on a plain copy of the objects and publishes the result.
 template <class Change>
 void update(Change change) {
   Index& ix = index();
+  register_writers();
   const std::lock_guard lock(ix.writers);
   const std::uint64_t count = ix.count.load(std::memory_order_relaxed);
   const Table* current = ix.sides[count & 1].load(std::memory_order_relaxed);

@@ -1,8 +1,10 @@
 #include "lib/loader/relocation_program.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "lib/loader/reloc_x86_64.h"
+#include "lib/support/forks.h"
 
 namespace deploy::loader {
 
@@ -13,16 +15,26 @@ constexpr std::size_t kLargest = 64 * 1024;  // cells of a block
 constexpr std::uint64_t kCellsOfWord = 3;    // on average, heads included, hardly more
 constexpr std::uint64_t kWord = 8;           // bytes
 
+// Of all answers: a fork cannot wait for a lock that goes.
+std::mutex& answers_lock() {
+  static std::mutex* const lock = [] {
+    auto* made = new std::mutex;
+    hold_in_forks(*made);
+    return made;
+  }();
+  return *lock;
+}
+
 }  // namespace
 
 std::shared_ptr<const SystemAnswers::Addresses> SystemAnswers::find(const SystemState& state) const {
-  const std::lock_guard guard(lock_);
+  const std::lock_guard guard(answers_lock());
   return state_ == state ? addresses_ : nullptr;
 }
 
 void SystemAnswers::keep(SystemState state, Addresses addresses) const {
   auto kept = std::make_shared<const Addresses>(std::move(addresses));
-  const std::lock_guard guard(lock_);
+  const std::lock_guard guard(answers_lock());
   state_ = std::move(state);
   addresses_ = std::move(kept);
 }

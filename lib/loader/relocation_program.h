@@ -62,9 +62,9 @@ class SystemAnswers {
   void keep(SystemState state, Addresses addresses) const;
 
  private:
-  mutable std::mutex lock_;
-  mutable SystemState state_;                           // guarded by lock_
-  mutable std::shared_ptr<const Addresses> addresses_;  // guarded by lock_
+  // Guarded by one lock for all, in relocation_program.cpp.
+  mutable SystemState state_;
+  mutable std::shared_ptr<const Addresses> addresses_;
 };
 
 // What a symbol of the relocated library is bound to: symbol `symbol` of library `library` of the scope.

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "lib/loader/library_file.h"
+#include "lib/support/forks.h"
 
 namespace deploy::loader {
 
@@ -18,7 +19,11 @@ struct Records {
 
 // Never destroyed: interpreters may be loaded while static objects of the process are being destroyed.
 Records& records() {
-  static Records* instance = new Records;
+  static Records* const instance = [] {
+    auto* made = new Records;
+    hold_in_forks(made->lock);
+    return made;
+  }();
   return *instance;
 }
 

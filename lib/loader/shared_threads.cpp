@@ -40,6 +40,7 @@ Registry& registry() {
     const auto forget = [] {
       forked->threads.clear();
       forked->endings.clear();
+      new (&forked->ended) std::condition_variable;  // it knows waiters that are not there
       forked->lock.unlock();
     };
     pthread_atfork([] { forked->lock.lock(); }, unlock, forget);

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "lib/support/forks.h"
+
 // Thread-local storage of private libraries
 //
 // Code reaches a thread-local variable in one of four ways (Drepper, "ELF Handling For Thread-Local Storage"):
@@ -153,10 +155,7 @@ Registry& registry() {
   static Registry* instance = [] {
     auto* r = new Registry;
     if (pthread_key_create(&r->key, at_thread_exit) != 0) std::abort();
-    // A thread of the parent may hold the lock, and is not there in the child to give it back.
-    static Registry* forked = nullptr;
-    forked = r;
-    pthread_atfork([] { forked->lock.lock(); }, [] { forked->lock.unlock(); }, [] { forked->lock.unlock(); });
+    hold_in_forks(r->lock);
     return r;
   }();
   return *instance;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
+#include "lib/interpreter/process.h"
 #include "lib/pool/in_parallel.h"
 #include "lib/pool/package_core.h"
 
@@ -28,7 +29,9 @@ Result<std::shared_ptr<ManagerCore>> ManagerCore::create(ManagerOptions options)
   if (options.interpreters == 0) {
     return Failure{ErrorCode::kInvalidArgument, "a manager needs at least 1 interpreter, 0 were asked for"};
   }
-  std::shared_ptr<ManagerCore> manager(new ManagerCore(options));
+  std::shared_ptr<ManagerCore> manager(new ManagerCore(options), [](ManagerCore* core) {
+    if (!core->is_foreign()) delete core;
+  });
   if (Result<void> booted = manager->boot(); !booted) return std::move(booted.failure());
   return manager;
 }
@@ -67,11 +70,13 @@ std::optional<Result<SessionCore>> ManagerCore::enter_if_free(std::size_t seat) 
 }
 
 Result<const std::vector<Interpreter>*> ManagerCore::interpreters() const {
+  if (is_foreign()) return forked_failure();
   if (closed_) return Failure{ErrorCode::kClosed, "the manager is closed: it has no interpreters"};
   return &interpreters_;
 }
 
 Result<void> ManagerCore::register_module(std::string_view name, std::string_view source) {
+  if (is_foreign()) return forked_failure();
   std::vector<std::shared_ptr<ManagerCore>> annexes;
   {
     const std::scoped_lock lock(annexes_mutex_);
@@ -90,6 +95,7 @@ Result<void> ManagerCore::register_module(std::string_view name, std::string_vie
 }
 
 Result<void> ManagerCore::close() {
+  if (is_foreign()) return {};
   if (held()) {
     return Failure{ErrorCode::kInvalidArgument,
                    "the manager cannot be closed by a thread that holds one of its sessions; close the session first"};

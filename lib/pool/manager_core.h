@@ -16,6 +16,7 @@
 #include "deploy/manager.h"
 #include "lib/interpreter/gate.h"
 #include "lib/interpreter/session_core.h"
+#include "lib/support/forks.h"
 #include "lib/support/result.h"
 
 namespace deploy {
@@ -27,7 +28,8 @@ namespace deploy::detail {
 class PackageCore;
 
 // N interpreters behind one gate: seat i is interpreter i's. Packages and replicas hold a shared_ptr to their manager; after
-// close() they find a closed gate. Thread-safe.
+// close() they find a closed gate. In a process that was forked from the one that made it, it is left alone: nothing of it is
+// closed, destroyed or locked. Thread-safe.
 class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
  public:
   // Boots all interpreters, in parallel. The first failure, where there is one; nothing is left then.
@@ -43,6 +45,8 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   Result<SessionCore> enter(std::size_t seat);
   // The same for a thread that may hold other seats, and so must not wait: nullopt where somebody else holds this one.
   std::optional<Result<SessionCore>> enter_if_free(std::size_t seat);
+
+  bool is_foreign() const { return process_ != this_process(); }
 
   // kClosed after close().
   Result<const std::vector<Interpreter>*> interpreters() const;
@@ -72,6 +76,7 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   explicit ManagerCore(ManagerOptions& options);
   Result<void> boot();
 
+  const std::uint64_t process_ = this_process();
   const Environment environment_;
   const std::shared_ptr<Gate> gate_;
   std::vector<Interpreter> interpreters_;  // written before create() returns, and by close() when no seat is taken

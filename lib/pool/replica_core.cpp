@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lib/interpreter/process.h"
 #include "lib/pool/in_parallel.h"
 
 namespace deploy::detail {
@@ -15,6 +16,7 @@ Result<Reference> PickleRecipe::make(SessionCore& session) const {
 }
 
 Result<std::unique_ptr<Recipe>> DumpRecipe::dump(ManagerCore& manager, SessionCore& session, const Object& object) {
+  if (manager.is_foreign()) return forked_failure();
   const Result<Reference> dump = session.global("_deploy.replica", "dump");
   if (!dump) return dump.failure();
   const Result<Value> dumped = session.call_value(dump->get(), {}, {object});
@@ -61,6 +63,7 @@ Result<void> ReplicaCore::preload() {
     const Result<deploy_object> made = local(*session);
     return made ? Result<void>() : Result<void>(made.failure());
   };
+  if (manager_->is_foreign()) return forked_failure();
   if (!manager_->gate().held()) return in_parallel(manager_->size(), on_seat);
   // Other threads would wait for the seats that this one holds.
   for (std::size_t seat = 0; seat < manager_->size(); ++seat) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lib/loader/heap/pages.h"
+#include "lib/support/forks.h"
 
 // The essay is in heap.h.
 
@@ -45,7 +46,7 @@ thread_local Allowance t_allowance __attribute__((tls_model("initial-exec")));
 std::mutex& tables_lock() {
   static std::mutex* const lock = [] {
     static std::mutex instance;
-    pthread_atfork([] { tables_lock().lock(); }, [] { tables_lock().unlock(); }, [] { tables_lock().unlock(); });
+    hold_in_forks(instance);
     return &instance;
   }();
   return *lock;
@@ -105,6 +106,7 @@ Result<std::unique_ptr<Heap>> Heap::create(std::size_t limit) {
   if (!table) return table.failure();
   std::unique_ptr<Heap> heap(new Heap(limit));
   heap->shared_.owners = *table;
+  tables_lock();  // a fork takes this lock after that of heap_live, as threads that end do
   heap_live(*heap);
   return heap;
 }

@@ -10,6 +10,7 @@
 
 #include "lib/loader/heap/heap.h"
 #include "lib/loader/library.h"
+#include "lib/support/forks.h"
 
 // The calling thread's state in each heap; see "Threads" in heap.h.
 //
@@ -44,15 +45,15 @@ Living& living() {
     auto* made = new Living;
     static Living* forked = nullptr;
     forked = made;
-    static constexpr auto unlock = [] {
-      for (const auto& [serial, heap] : forked->heaps) heap->unlock_after_fork();
-      forked->lock.unlock();
-    };
-    static constexpr auto lock = [] {
-      forked->lock.lock();
-      for (const auto& [serial, heap] : forked->heaps) heap->lock_for_fork();
-    };
-    pthread_atfork(lock, unlock, unlock);
+    hold_in_forks(
+        [] {
+          forked->lock.lock();
+          for (const auto& [serial, heap] : forked->heaps) heap->lock_for_fork();
+        },
+        [] {
+          for (const auto& [serial, heap] : forked->heaps) heap->unlock_after_fork();
+          forked->lock.unlock();
+        });
     return made;
   }();
   return *instance;
@@ -240,7 +241,12 @@ void Heap::set_thread_state(const Library& library) {
 void* heap_current_symbol() { return &deploy_current_heap; }
 
 Result<StaticTls> Heap::thread_state_place(const TlsImage& tls) {
-  static std::mutex lock;
+  static std::mutex& lock = []() -> std::mutex& {
+    tls_prepare_thread();  // registers the lock that is taken after this one
+    auto* made = new std::mutex;
+    hold_in_forks(*made);
+    return *made;
+  }();
   const std::lock_guard guard(lock);
   if (tls.memory_size > kMimallocs || tls.alignment > alignof(std::max_align_t)) {
     return Failure{ErrorCode::kLoader, "the allocator has " + std::to_string(tls.memory_size) + " bytes of thread-local state, " +

@@ -25,7 +25,16 @@ import _deploy_image
 
 IMAGE = "<image>"
 # Modules of the standard library in which adjustments.py changes a word.
-_ADJUSTED = frozenset(("dataclasses", "inspect", "multiprocessing.resource_tracker", "multiprocessing.spawn"))
+_ADJUSTED = frozenset(
+    (
+        "dataclasses",
+        "inspect",
+        "multiprocessing.forkserver",
+        "multiprocessing.resource_tracker",
+        "multiprocessing.spawn",
+        "subprocess",
+    )
+)
 STDLIB = f"{IMAGE}/python{sys.version_info.major}.{sys.version_info.minor}"
 _DYNLOAD = "lib-dynload/"
 

@@ -4,7 +4,7 @@ import _sitebuiltins
 import builtins
 import posix
 import sys
-import threading  # noqa: F401 - it takes the thread that imports it first for the main one, which has to be this
+import threading  # it takes the thread that imports it first for the main one, which has to be this
 
 from _deploy import thread_start
 
@@ -28,9 +28,22 @@ def _prefixes(paths):
     return None
 
 
+def _main_thread_of_a_child():
+    """After a fork the thread that forked is the main one. CPython before 3.11.4 leaves it what it was: a thread that the host
+    started, which has no lock that threading's own end could wait for (gh-102512)."""
+    thread = threading.main_thread()
+    if isinstance(thread, threading._DummyThread):
+        thread.__class__ = threading._MainThread
+        thread._name = "MainThread"
+        thread._daemonic = False
+        if getattr(thread, "_tstate_lock", thread) is None:
+            thread._set_tstate_lock()
+
+
 def run(paths, defer_imports):
     thread_start.install()
     sys.path[:] = paths
+    posix.register_at_fork(after_in_child=_main_thread_of_a_child)  # after that of threading
     sys.executable = sys._base_executable = ""
     found = _prefixes(paths)
     if found:
