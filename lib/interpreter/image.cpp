@@ -45,8 +45,8 @@ Result<FilePlace> open_files() {
 }  // namespace
 
 Result<const Image*> Image::get() {
-  static std::mutex& mutex = []() -> std::mutex& {
-    auto* made = new std::mutex;
+  static ForkLock& mutex = []() -> ForkLock& {
+    auto* made = new ForkLock;
     hold_in_forks(*made);
     return *made;
   }();

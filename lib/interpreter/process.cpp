@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
@@ -16,12 +17,12 @@ namespace {
 
 // Never destroyed: threads outlive static destructors.
 struct Process {
-  std::mutex mutex;
+  ForkLock mutex;
   std::size_t next_id = 0;  // guarded by mutex, as all below
   std::vector<bool> slots;  // taken?
   std::uint64_t number = this_process();
   std::size_t teardowns = 0;  // in the background
-  std::condition_variable no_teardowns;
+  std::condition_variable_any no_teardowns;
   bool waits_at_exit = false;
   std::vector<StrandedInterpreter> stranded;
 };
@@ -39,6 +40,7 @@ Process& process() {
 void forget_parent(Process& all) {
   if (std::exchange(all.number, this_process()) == this_process()) return;
   all.teardowns = 0;
+  new (&all.no_teardowns) std::condition_variable_any;  // it knows waiters that are not there
   all.stranded.clear();
 }
 

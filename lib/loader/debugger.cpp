@@ -28,7 +28,7 @@ bool has_extended_list() {
 }
 
 struct List {
-  std::mutex lock;
+  ForkLock lock;
   r_debug_extended head{};
   bool published = false;
 };

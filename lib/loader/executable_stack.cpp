@@ -63,8 +63,8 @@ Smallest smallest_library() {
 }  // namespace
 
 Result<void> make_stacks_executable() {
-  static std::mutex& lock = []() -> std::mutex& {
-    auto* made = new std::mutex;
+  static ForkLock& lock = []() -> ForkLock& {
+    auto* made = new ForkLock;
     hold_in_forks(*made);
     return *made;
   }();

@@ -29,9 +29,9 @@ struct Version {
 };
 
 struct Files {
-  std::mutex lock;
+  ForkLock lock;
   std::map<Version, std::shared_ptr<const ParsedFile>> parsed;  // guarded by lock
-  std::mutex extents;                                           // of all parsed files: a fork cannot wait for a lock that goes
+  ForkLock extents;                                             // of all parsed files: a fork cannot wait for a lock that goes
 };
 
 // Never destroyed: interpreters may be loaded while static objects of the process are being destroyed.

@@ -33,7 +33,7 @@ struct Table {
 };
 
 struct Index {
-  std::mutex writers;
+  ForkLock writers;
   std::atomic<std::uint64_t> count{0};
   std::atomic<Table*> sides[2] = {nullptr, nullptr};
   std::vector<std::unique_ptr<Table>> tables;  // guarded by writers

@@ -16,9 +16,9 @@ constexpr std::uint64_t kCellsOfWord = 3;    // on average, heads included, hard
 constexpr std::uint64_t kWord = 8;           // bytes
 
 // Of all answers: a fork cannot wait for a lock that goes.
-std::mutex& answers_lock() {
-  static std::mutex* const lock = [] {
-    auto* made = new std::mutex;
+ForkLock& answers_lock() {
+  static ForkLock* const lock = [] {
+    auto* made = new ForkLock;
     hold_in_forks(*made);
     return made;
   }();

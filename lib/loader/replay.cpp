@@ -13,7 +13,7 @@ constexpr std::size_t kMaxRecords =
     8192;  // an environment has some hundred sets; a process that loads ever new files must not grow for ever
 
 struct Records {
-  std::mutex lock;
+  ForkLock lock;
   std::unordered_map<std::string, std::shared_ptr<const ResolutionRecord>> by_key;  // guarded by lock
 };
 

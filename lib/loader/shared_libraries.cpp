@@ -14,6 +14,7 @@
 #include "lib/loader/got.h"
 #include "lib/loader/heap/heap.h"
 #include "lib/loader/shared_threads.h"
+#include "lib/support/forks.h"
 
 // Shared libraries and their threads
 //
@@ -57,8 +58,8 @@ struct Handle {
 };
 
 struct Registry {
-  std::mutex teaching;  // two at a time would make a page read-only that the other is about to write
-  std::mutex lock;      // guards all below; never held while a library's code runs
+  ForkLock teaching;  // two at a time would make a page read-only that the other is about to write
+  ForkLock lock;      // guards all below; never held while a library's code runs
   std::map<void*, Handle> handles;
   std::map<const link_map*, unsigned> users;  // handles that hold it, of those that are open
 };
@@ -68,14 +69,8 @@ Registry& registry() {
   static Registry* const instance = [] {
     threads_of({});
     auto* made = new Registry;
-    static Registry* forked = nullptr;
-    forked = made;
-    const auto lock = [] { std::lock(forked->teaching, forked->lock); };
-    const auto unlock = [] {
-      forked->lock.unlock();
-      forked->teaching.unlock();
-    };
-    pthread_atfork(lock, unlock, unlock);
+    hold_in_forks(made->lock);
+    hold_in_forks(made->teaching);
     return made;
   }();
   return *instance;

@@ -14,6 +14,7 @@
 #include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/tls.h"
+#include "lib/support/forks.h"
 
 namespace deploy::loader {
 
@@ -23,8 +24,8 @@ namespace {
 using Counts = std::map<std::uint64_t, std::size_t>;
 
 struct Registry {
-  std::mutex lock;
-  std::condition_variable ended;
+  ForkLock lock;
+  std::condition_variable_any ended;
   // Guarded by lock.
   std::map<const link_map*, Counts> threads;  // no empty ones
   std::multiset<const link_map*> endings;     // where a thread that ends has started threads; see Starter
@@ -36,14 +37,13 @@ Registry& registry() {
     auto* made = new Registry;
     static Registry* forked = nullptr;
     forked = made;
-    const auto unlock = [] { forked->lock.unlock(); };
     const auto forget = [] {
       forked->threads.clear();
       forked->endings.clear();
-      new (&forked->ended) std::condition_variable;  // it knows waiters that are not there
-      forked->lock.unlock();
+      new (&forked->ended) std::condition_variable_any;  // it knows waiters that are not there
     };
-    pthread_atfork([] { forked->lock.lock(); }, unlock, forget);
+    hold_in_forks(made->lock);
+    pthread_atfork(nullptr, nullptr, forget);
     return made;
   }();
   return *instance;

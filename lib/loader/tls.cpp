@@ -103,7 +103,7 @@ struct ThreadTable {
 };
 
 struct Registry {
-  std::mutex lock;  // guards everything below, and other threads' tables
+  ForkLock lock;  // guards everything below, and other threads' tables
   std::vector<Module> modules;
   ThreadTable* threads = nullptr;
   pthread_key_t key{};

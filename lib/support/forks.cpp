@@ -3,8 +3,9 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
-#include <iterator>
 #include <new>
 
 namespace deploy {
@@ -31,48 +32,100 @@ Number* make_number() noexcept {
   return new (page) Number(1);
 }
 
-struct Held {
-  std::mutex* mutex = nullptr;  // or null, and these two
-  void (*lock)() = nullptr;
-  void (*unlock)() = nullptr;
-};
+}  // namespace
 
-struct Locks {
-  std::mutex lock;    // guards the list; a fork holds it as well
-  Held all[64] = {};  // in the order of hold_in_forks()
-  std::size_t count = 0;
+// Locks in forks
+//
+// Handlers of pthread_atfork that run before a fork may belong to anybody, and do anything: that of OpenBLAS waits until its
+// threads have ended. Ours takes all locks, and others run after it; a thread that one of them waits for must not wait for a lock
+// of ours in turn, and a thread that ends needs some.
+//
+// So while a fork holds the locks they are lent. glibc takes the lock of its list of streams when all handlers have run and keeps
+// it over the fork: whoever has that one holds the fork off. A thread that finds a lock held by a fork takes it and goes on, as if
+// the lock were its own; one thread at a time, and never in the moment in which memory is copied.
 
-  void add(const Held& held) {
-    const std::lock_guard guard(lock);
-    if (count < std::size(all)) all[count++] = held;
+extern "C" {
+__attribute__((weak)) void _IO_list_lock();
+__attribute__((weak)) void _IO_list_unlock();
+}
+
+struct Forks {
+  static constexpr std::size_t kMost = 64;
+
+  struct Held {
+    ForkLock* lock = nullptr;  // or null, and these two
+    void (*take)() = nullptr;
+    void (*give_back)() = nullptr;
+  };
+
+  // In the order of hold_in_forks(), which may be called while a fork has the locks that there were.
+  std::atomic<const Held*> all[kMost] = {};
+  std::atomic<std::size_t> count = 0;
+
+  std::mutex one;  // fork at a time
+  const Held* held[kMost] = {};
+  std::atomic<bool> has_locks = false;
+
+  static Forks& get() {
+    static Forks* const instance = [] {
+      auto* made = new Forks;
+      static Forks* forked = nullptr;
+      forked = made;
+      pthread_atfork([] { forked->begin(); }, [] { forked->end(_IO_list_lock != nullptr); }, [] { forked->end(false); });
+      return made;
+    }();
+    return *instance;
+  }
+
+  void add(const Held& held);
+
+  void begin() {
+    one.lock();
+    for (std::size_t i = std::min(count.load(), kMost); i-- > 0;) {
+      held[i] = all[i];
+      if (held[i]) held[i]->lock ? held[i]->lock->mutex_.lock() : held[i]->take();
+    }
+    has_locks = true;
+  }
+
+  void end(bool threads_may_have_them) {
+    if (threads_may_have_them) _IO_list_lock();
+    has_locks = false;
+    if (threads_may_have_them) _IO_list_unlock();
+    for (const Held*& each : held) {
+      if (each) each->lock ? each->lock->mutex_.unlock() : each->give_back();
+      each = nullptr;
+    }
+    one.unlock();
   }
 };
 
-Locks& locks() {
-  static Locks* const instance = [] {
-    static Locks* forked = nullptr;
-    auto* made = forked = new Locks;
-    const auto lock = [] {
-      forked->lock.lock();
-      for (std::size_t i = forked->count; i-- > 0;) {
-        const Held& held = forked->all[i];
-        held.mutex ? held.mutex->lock() : held.lock();
-      }
-    };
-    const auto unlock = [] {
-      for (std::size_t i = 0; i < forked->count; ++i) {
-        const Held& held = forked->all[i];
-        held.mutex ? held.mutex->unlock() : held.unlock();
-      }
-      forked->lock.unlock();
-    };
-    pthread_atfork(lock, unlock, unlock);
-    return made;
-  }();
-  return *instance;
+void ForkLock::wait() {
+  constexpr std::chrono::milliseconds kLook{1};
+  while (!mutex_.try_lock_for(kLook)) {
+    Forks& forks = Forks::get();
+    if (!forks.has_locks || !_IO_list_lock) continue;
+    _IO_list_lock();
+    if (forks.has_locks) {
+      is_lent_ = true;
+      return;
+    }
+    _IO_list_unlock();
+  }
 }
 
-}  // namespace
+void ForkLock::give_back() {
+  is_lent_ = false;
+  _IO_list_unlock();
+}
+
+void Forks::add(const Held& held) {
+  const std::size_t place = count++;
+  if (place < kMost) all[place] = new Held(held);
+}
+
+void hold_in_forks(ForkLock& lock) { Forks::get().add({.lock = &lock}); }
+void hold_in_forks(void (*take)(), void (*give_back)()) { Forks::get().add({.take = take, .give_back = give_back}); }
 
 namespace detail_forks {
 
@@ -89,8 +142,5 @@ std::uint64_t new_number() noexcept {
 }
 
 }  // namespace detail_forks
-
-void hold_in_forks(std::mutex& lock) { locks().add({.mutex = &lock}); }
-void hold_in_forks(void (*lock)(), void (*unlock)()) { locks().add({.lock = lock, .unlock = unlock}); }
 
 }  // namespace deploy

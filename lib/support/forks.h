@@ -23,11 +23,37 @@ inline std::uint64_t this_process() noexcept {
   return number != 0 ? number : detail_forks::new_number();
 }
 
-// A fork waits for `lock` and holds it, and the child finds it open and what it guards whole. For locks that are never destroyed,
-// and never held while foreign code runs. The fork takes them in the reverse order of these calls: of two locks that a thread holds
-// at a time, the one that it takes first is registered last.
-void hold_in_forks(std::mutex& lock);
-// The same for locks that come and go, behind one that guards their list.
-void hold_in_forks(void (*lock)(), void (*unlock)());
+// A lock that a fork waits for and holds, so that the child finds it open and what it guards whole. It is never destroyed, and
+// never held while foreign code runs. Forks take all of them, in the reverse order of hold_in_forks(): of two locks that a thread
+// holds at a time, the one that it takes first is registered last. forks.cpp says what a thread does that needs one during a fork.
+class ForkLock {
+ public:
+  ForkLock() = default;
+  ForkLock(const ForkLock&) = delete;
+  ForkLock& operator=(const ForkLock&) = delete;
+
+  void lock() {
+    if (!mutex_.try_lock()) wait();
+  }
+  void unlock() {
+    if (is_lent_) [[unlikely]] {
+      give_back();
+    } else {
+      mutex_.unlock();
+    }
+  }
+  bool try_lock() { return mutex_.try_lock(); }
+
+ private:
+  friend struct Forks;
+  void wait();
+  void give_back();
+
+  std::timed_mutex mutex_;
+  bool is_lent_ = false;  // of whoever has it
+};
+void hold_in_forks(ForkLock& lock);
+// The same for locks that come and go, with the one that guards their list: what takes them all, and what gives them back.
+void hold_in_forks(void (*take)(), void (*give_back)());
 
 }  // namespace deploy

@@ -43,9 +43,9 @@ thread_local Allowance t_allowance __attribute__((tls_model("initial-exec")));
 
 // One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
 // call that takes long.
-std::mutex& tables_lock() {
-  static std::mutex* const lock = [] {
-    static std::mutex instance;
+ForkLock& tables_lock() {
+  static ForkLock* const lock = [] {
+    static ForkLock instance;
     hold_in_forks(instance);
     return &instance;
   }();

@@ -170,7 +170,7 @@ class Heap {
   bool has_identities_ = false;  // states go from thread to thread
   std::uint64_t home_ = 0;       // the thread that made the heap
   std::atomic<std::uint64_t> keeper_{0};
-  std::mutex idle_lock_;
+  ForkLock idle_lock_;
   std::array<HeapState, 4> idle_{};  // guarded by idle_lock_, as all below
   std::size_t idle_count_ = 0;
   std::uint64_t last_identity_ = 0;

@@ -34,7 +34,7 @@ constexpr std::size_t kMostIdle = 2;  // states that wait for a thread
 static_assert(kHeapStateSize == kMimallocs + sizeof(std::uint64_t));
 
 struct Living {
-  std::mutex lock;                                  // not a shared one: glibc's cannot be opened by a forked child
+  ForkLock lock;
   std::set<std::pair<std::uint64_t, Heap*>> heaps;  // guarded by lock
 };
 
@@ -241,9 +241,9 @@ void Heap::set_thread_state(const Library& library) {
 void* heap_current_symbol() { return &deploy_current_heap; }
 
 Result<StaticTls> Heap::thread_state_place(const TlsImage& tls) {
-  static std::mutex& lock = []() -> std::mutex& {
+  static ForkLock& lock = []() -> ForkLock& {
     tls_prepare_thread();  // registers the lock that is taken after this one
-    auto* made = new std::mutex;
+    auto* made = new ForkLock;
     hold_in_forks(*made);
     return *made;
   }();

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
+#include "lib/support/forks.h"
 
 // The blocks of a heap that are larger than mimalloc does well (DEPLOY_HEAP_LARGE): each is a mapping of its own.
 //
@@ -89,7 +89,7 @@ class LargeBlocks {
   std::atomic<std::size_t> lent_{0};         // bytes of blocks that are there to grow into
   std::atomic<std::uint64_t> period_{1};     // a block remembers in which it was kept
   std::atomic<std::int64_t> period_end_{0};  // milliseconds
-  std::mutex lock_;                          // never held during a system call
+  ForkLock lock_;                            // never held during a system call
   Header* all_ = nullptr;                    // guarded by lock_: a list of all blocks, the kept ones as well
 };
 

@@ -1,5 +1,6 @@
 // What a forked process may do with its parent's interpreters, whatever the parent's threads were doing.
 
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +53,10 @@ def run_processes():
         child.join()
     return str([got, [child.exitcode for child in children]])
 )";
+
+// Runs before a fork, after the handlers of libdeploy, which were registered later: OpenBLAS, for one, ends its threads there.
+std::function<void()> in_fork;
+const int registered = ::pthread_atfork([] { in_fork ? in_fork() : void(); }, nullptr, nullptr);
 
 // What `work` returns in a forked process, by its exit status; a child that hangs is ended by SIGALRM.
 template <class Work>
@@ -259,6 +264,24 @@ TEST(Forks, WhateverTheParentsThreadsDoAtThatMoment) {
   }
   done = true;
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Forks, HandlersOfOthersWaitForThreadsThatUseInterpreters) {
+  int calls = 0;
+  const auto use = [&] {
+    std::thread([&] {
+      auto manager = make_manager(1);
+      InterpreterSession session = manager->acquire_session();
+      calls += call_global(session, "work", "add", {0, 1}).as_int() == 1;
+    }).join();
+  };
+  kept_manager();
+  in_fork = use;
+  const pid_t child = in_child([&] { return calls == 1 ? 11 : 12; });
+  in_fork = nullptr;
+  EXPECT_EQ(status_of(child), 11);
+  use();
+  EXPECT_EQ(calls, 2);
 }
 
 TEST(Forks, CodeOfThePreloadMayFork) {
