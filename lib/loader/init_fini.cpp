@@ -4,6 +4,8 @@
 
 #include "lib/loader/guarded_call.h"
 #include "lib/loader/namespace_impl.h"
+#include "lib/loader/registrations.h"
+#include "lib/loader/signals.h"
 #include "lib/loader/system_unwinder.h"
 
 extern "C" void __cxa_finalize(void*);
@@ -99,6 +101,8 @@ void NamespaceImpl::finalise() {
     finalise(*library);
   }
   run_exit_handlers(all);
+  end_registrations(*this);
+  forget_signals(*this);
 }
 
 }  // namespace deploy::loader

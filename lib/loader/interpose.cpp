@@ -8,14 +8,17 @@
 
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
+#include "lib/loader/registrations.h"
 #include "lib/loader/shared_threads.h"
+#include "lib/loader/signals.h"
 
 // What private code gets instead of the C library's own functions
 //
 // glibc does not know our libraries, so everything that asks "who am I, who is at this address, run this when I go" must be ours:
 // libdl (dl_api.cpp), the unwinder's _dl_find_object and dl_iterate_phdr, __tls_get_addr, exit handlers, thread-exit destructors,
-// threads and pthread keys. The functions find the calling library, and so its namespace, from their return address. All are looked
-// up by name when a library is relocated, after the namespace's own definitions.
+// threads and pthread keys, signals (signals.cpp) and whatever else the C library keeps (registrations.cpp). The functions find the
+// calling library, and so its namespace, from their return address. All are looked up by name when a library is relocated, after
+// the namespace's own definitions.
 
 namespace deploy::loader {
 
@@ -146,6 +149,8 @@ void* find_interposed(std::string_view name) {
     add("dl_iterate_phdr", ns_dl_iterate_phdr);
     for (const auto& [symbol, function] : libdl_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : backtrace_functions()) (*table)[symbol] = function;
+    for (const auto& [symbol, function] : registration_functions()) (*table)[symbol] = function;
+    for (const auto& [symbol, function] : signal_functions()) (*table)[symbol] = function;
     return table;
   }();
   const auto found = kTable->find(name);

@@ -5,6 +5,7 @@
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
 #include "lib/loader/shared_libraries.h"
+#include "lib/loader/signals.h"
 
 // Unloading while the namespace lives: dlclose, and a load whose initialiser threw
 //
@@ -84,7 +85,10 @@ void free_emergency_pool(const Library& library) {
 // Unpublishes first: the unwinder and dladdr must not see what is about to go.
 void NamespaceImpl::remove(const std::vector<Library*>& victims) {
   std::vector<SystemLibrary> handles;
-  for (const Library* library : victims) free_emergency_pool(*library);
+  for (const Library* library : victims) {
+    free_emergency_pool(*library);
+    forget_signals(*library);
+  }
   {
     const std::lock_guard guard(lock);
     const std::set<const Library*> gone(victims.begin(), victims.end());

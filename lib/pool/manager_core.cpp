@@ -106,6 +106,14 @@ Result<void> ManagerCore::close() {
   for (const std::shared_ptr<ManagerCore>& annex : annexes()) {
     if (Result<void> closed = annex->close(); !closed) return closed;
   }
+  std::vector<std::weak_ptr<ReferenceHolder>> holders;
+  {
+    const std::scoped_lock lock(holders_mutex_);
+    holders.swap(holders_);
+  }
+  for (const std::weak_ptr<ReferenceHolder>& each : holders) {
+    if (const auto holder = each.lock()) holder->drop_references();
+  }
   // Whoever drops an interpreter's last handle finalises it and waits for that: all at once.
   Result<void> dropped = in_parallel(interpreters_.size(), [&](std::size_t seat) -> Result<void> {
     const Interpreter last = std::exchange(interpreters_[seat], Interpreter(nullptr));
@@ -144,6 +152,15 @@ std::vector<std::shared_ptr<ManagerCore>> ManagerCore::annexes() const {
 bool ManagerCore::held() const {
   const std::vector<std::shared_ptr<ManagerCore>> sets = annexes();
   return gate_->held() || std::ranges::any_of(sets, [](const auto& annex) { return annex->held(); });
+}
+
+// Those that are gone are looked for whenever there are twice as many as the last time.
+void ManagerCore::add_holder(std::weak_ptr<ReferenceHolder> holder) {
+  const std::scoped_lock lock(holders_mutex_);
+  holders_.push_back(std::move(holder));
+  if (holders_.size() < 2 * swept_ + 16) return;
+  std::erase_if(holders_, [](const auto& each) { return each.expired(); });
+  swept_ = holders_.size();
 }
 
 void ManagerCore::add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package) {

@@ -27,6 +27,15 @@ namespace deploy::detail {
 
 class PackageCore;
 
+// What keeps references on objects of a manager's interpreters. An interpreter that ends with its objects still referred to cannot
+// free what they hold outside of its memory: descriptors.
+class ReferenceHolder {
+ public:
+  virtual ~ReferenceHolder() = default;
+  // Once, when no seat is taken nor will be.
+  virtual void drop_references() noexcept = 0;
+};
+
 // N interpreters behind one gate: seat i is interpreter i's. Packages and replicas hold a shared_ptr to their manager; after
 // close() they find a closed gate. In a process that was forked from the one that made it, it is left alone: nothing of it is
 // closed, destroyed or locked. Thread-safe.
@@ -65,6 +74,9 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   // Whether this thread holds a session of this manager or one of its annexes.
   bool held() const;
 
+  // `holder` gives its references back when the manager closes.
+  void add_holder(std::weak_ptr<ReferenceHolder> holder);
+
   // Packages by number, for objects that are replicated: their pickles name the package a class came from.
   std::uint64_t next_package_id() { return next_package_id_++; }
   void add_package(std::uint64_t id, const std::shared_ptr<PackageCore>& package);
@@ -87,6 +99,10 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   mutable std::mutex annexes_mutex_;
   std::vector<std::weak_ptr<ManagerCore>> annexes_;                      // guarded by annexes_mutex_
   std::vector<std::pair<std::string, std::string>> registered_modules_;  // guarded by annexes_mutex_
+
+  std::mutex holders_mutex_;
+  std::vector<std::weak_ptr<ReferenceHolder>> holders_;  // guarded by holders_mutex_
+  std::size_t swept_ = 0;                                // of them, when those that are gone were last taken out
 
   mutable std::mutex packages_mutex_;
   std::unordered_map<std::uint64_t, std::weak_ptr<PackageCore>> packages_;  // guarded by packages_mutex_

@@ -13,7 +13,7 @@ Package::Package(std::shared_ptr<detail::PackageCore> core) noexcept : core_(std
 ReplicatedObject Package::load_pickle(std::string_view package, std::string_view resource) const {
   core_->find(package, resource).value();
   auto recipe = std::make_unique<detail::PickleRecipe>(core_, std::string(package), std::string(resource));
-  auto replica = std::make_shared<detail::ReplicaCore>(core_->manager(), std::move(recipe));
+  auto replica = detail::ReplicaCore::create(core_->manager(), std::move(recipe));
   detail::SessionCore session = core_->manager()->enter_any().value();
   replica->local(session).value();
   return ReplicatedObject(std::move(replica));

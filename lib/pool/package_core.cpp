@@ -89,6 +89,7 @@ Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCo
     }
     if (!content->manifest) {
       std::shared_ptr<PackageCore> package(new PackageCore(manager, content));
+      manager->add_holder(package);
       if (const Result<deploy_object> opened = package->handle(*session); !opened) return opened.failure();
       manager->add_package(package->id_, package);
       return package;
@@ -111,6 +112,7 @@ Result<std::shared_ptr<PackageCore>> PackageCore::place(const std::shared_ptr<Ma
       sets.push_back(std::move(*annex));
     }
     std::shared_ptr<PackageCore> package(new PackageCore(sets[i], content));
+    sets[i]->add_holder(package);
     const Result<std::vector<std::string>> conflicts = package->claim();
     if (!conflicts) return conflicts.failure();
     if (conflicts->empty()) {

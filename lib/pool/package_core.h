@@ -36,7 +36,7 @@ struct PackageContent {
 // A package without a manifest is opened in each at its first use there (lib/package/guest/package.py). One with a manifest is
 // opened in all at once, so that its names are taken everywhere before anything can import others of these names
 // (lib/package/guest/tree.py). It is closed when the reference to its handle is given back, after this object is gone.
-class PackageCore : public std::enable_shared_from_this<PackageCore> {
+class PackageCore : public ReferenceHolder, public std::enable_shared_from_this<PackageCore> {
  public:
   // Checks the file and what it needs, and finds a set of interpreters that it fits into; imports none of the package's code.
   static Result<std::shared_ptr<PackageCore>> open(std::shared_ptr<ManagerCore> manager, const std::string& path,
@@ -53,6 +53,8 @@ class PackageCore : public std::enable_shared_from_this<PackageCore> {
   Result<const Record*> find(std::string_view package, std::string_view resource) const;
 
   Result<std::string> load_binary(std::string_view package, std::string_view resource) const;
+
+  void drop_references() noexcept override { handles_.clear(); }
 
  private:
   PackageCore(std::shared_ptr<ManagerCore> manager, std::shared_ptr<const PackageContent> content);

@@ -46,6 +46,12 @@ Result<Reference> DumpRecipe::make(SessionCore& session) const {
   return session.call(load->get(), {}, {data_, memory_.get(), size_});
 }
 
+std::shared_ptr<ReplicaCore> ReplicaCore::create(std::shared_ptr<ManagerCore> manager, std::unique_ptr<Recipe> recipe) {
+  auto replica = std::make_shared<ReplicaCore>(std::move(manager), std::move(recipe));
+  replica->manager_->add_holder(replica);
+  return replica;
+}
+
 Result<deploy_object> ReplicaCore::local(SessionCore& session) {
   Reference& replica = replicas_[session.interpreter()->seat()];
   if (!replica) {

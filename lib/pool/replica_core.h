@@ -46,8 +46,9 @@ class DumpRecipe : public Recipe {
 };
 
 // An object that each interpreter of a manager makes at its first use there.
-class ReplicaCore {
+class ReplicaCore : public ReferenceHolder {
  public:
+  static std::shared_ptr<ReplicaCore> create(std::shared_ptr<ManagerCore> manager, std::unique_ptr<Recipe> recipe);
   ReplicaCore(std::shared_ptr<ManagerCore> manager, std::unique_ptr<Recipe> recipe)
       : manager_(std::move(manager)), recipe_(std::move(recipe)), replicas_(manager_->size()) {}
 
@@ -57,6 +58,8 @@ class ReplicaCore {
   Result<deploy_object> local(SessionCore& session);
 
   Result<void> preload();
+
+  void drop_references() noexcept override { replicas_.clear(); }
 
  private:
   const std::shared_ptr<ManagerCore> manager_;

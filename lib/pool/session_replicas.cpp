@@ -44,7 +44,7 @@ ReplicatedObject InterpreterSession::replicate(const Object& object) {
     throw Error(ErrorCode::kInvalidArgument, "replicate() needs a session of a manager's interpreter; this one's belongs to none");
   }
   std::unique_ptr<detail::Recipe> recipe = detail::DumpRecipe::dump(*manager, session, object).value();
-  return ReplicatedObject(std::make_shared<detail::ReplicaCore>(std::move(manager), std::move(recipe)));
+  return ReplicatedObject(detail::ReplicaCore::create(std::move(manager), std::move(recipe)));
 }
 
 }  // namespace deploy

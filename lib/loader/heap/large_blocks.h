@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+
 #include "lib/support/forks.h"
 
 // The blocks of a heap that are larger than mimalloc does well (DEPLOY_HEAP_LARGE): each is a mapping of its own.

@@ -151,7 +151,8 @@ DEPLOY_BEHAVIOURS(Initialisers,                                          //
                   {"GetTheProgramsArguments", "init_arguments"},         //
                   {"MayOpenLibraries", "init_loads"},                    //
                   {"FindWhatTheyNeedConstructed", "init_calls_needed"},  //
-                  {"ForkHandlers", "atfork"});
+                  {"ForkHandlers", "atfork"},                            //
+                  {"SignalHandlers", "signals"});
 
 DEPLOY_BEHAVIOURS(Exceptions,                                                       //
                   {"WithinALibrary", "throw_within"},                               //
