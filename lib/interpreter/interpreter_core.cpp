@@ -17,6 +17,7 @@
 #include "lib/interpreter/process.h"
 #include "lib/interpreter/session_core.h"
 #include "lib/loader/heap/heap.h"
+#include "lib/loader/host_thread.h"
 #include "lib/loader/shared_libraries.h"
 
 namespace deploy::detail {
@@ -77,6 +78,8 @@ void InterpreterCore::retire(InterpreterCore* core) {
 
 void InterpreterCore::home_main() {
   pthread_setname_np(pthread_self(), ("deploy-" + std::to_string(id_)).c_str());
+  loader::become_own_thread();
+  ArithmeticState().load();  // not that of the thread which creates the interpreter
   const MustNotBlock scope;  // two interpreters that are torn down must not wait for each other
   Result<void> started = start();
   if (is_foreign()) return;  // code of the preload forked: its thread ends, and with it the child

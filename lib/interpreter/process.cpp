@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/interpreter/interpreter_core.h"
+#include "lib/loader/host_thread.h"
 #include "lib/loader/shared_libraries.h"
 #include "lib/support/forks.h"
 
@@ -129,7 +130,10 @@ ThreadEntry* find_thread_entry(std::size_t slot, std::size_t core_id) noexcept {
   return entry && entry->core_id == core_id ? entry : nullptr;
 }
 
-void note_attached(int change) noexcept { attached += change; }
+void note_attached(int change) noexcept {
+  attached += change;
+  attached > 0 ? loader::enter_host_thread() : loader::leave_host_thread();
+}
 bool may_block() noexcept { return attached == 0 && must_not_block == 0; }
 MustNotBlock::MustNotBlock() noexcept { ++must_not_block; }
 MustNotBlock::~MustNotBlock() { --must_not_block; }

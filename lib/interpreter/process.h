@@ -12,6 +12,7 @@
 #include "deploy/memory.h"
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/deadline.h"
+#include "lib/interpreter/thread_settings.h"
 #include "lib/support/result.h"
 
 namespace deploy::detail {
@@ -39,6 +40,7 @@ struct ThreadEntry {
   std::uint64_t process = 0;        // whose guest the thread may enter: a fork outside of a call leaves it behind
   std::size_t depth = 0;            // sessions, and the home thread's own visits; attached while not 0
   std::size_t crossings = 0;        // calls into the guest that are running: in them the GIL may be released
+  ThreadSettings settings;          // in these calls
   std::vector<std::uint64_t> open;  // serial numbers of the open sessions
   std::vector<std::pair<std::uint64_t, Deadline>> deadlines;  // of those that have one
   Deadline deadline = kNoDeadline;                            // the first of these
@@ -52,7 +54,8 @@ Failure forked_failure();
 ThreadEntry& thread_entry(InterpreterCore& core);
 ThreadEntry* find_thread_entry(std::size_t slot, std::size_t core_id) noexcept;
 
-// Counts entries with depth > 0 of the calling thread; see may_block.
+// Counts entries with depth > 0 of the calling thread; see may_block. With the last one the thread is the host's again, which gets
+// back what private code changed of it (loader/host_thread.h).
 void note_attached(int change) noexcept;
 
 // Whether the calling thread may wait for an interpreter to be torn down: not while it is inside one, nor in a MustNotBlock.

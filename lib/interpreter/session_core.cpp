@@ -56,7 +56,9 @@ Failure busy_with_output(const InterpreterCore& core) {
 class Guest::Crossing {
  public:
   Crossing(InterpreterCore& core, ThreadEntry& thread) : core_(core), thread_(thread) {
-    if (thread_.crossings++ == 0) core_.interruption()->begin(thread_, thread_.deadline);
+    if (thread_.crossings++ > 0) return;
+    settings_.emplace(thread_.settings, core_.link_namespace());
+    core_.interruption()->begin(thread_, thread_.deadline);
   }
   ~Crossing() {
     if (open_) end();
@@ -83,6 +85,7 @@ class Guest::Crossing {
     return reason;
   }
 
+  std::optional<ThreadSettingsScope> settings_;  // of the outermost
   InterpreterCore& core_;
   ThreadEntry& thread_;
   bool open_ = true;

@@ -41,6 +41,7 @@ Library* as_library(NamespaceImpl& space, void* handle) {
 void* open_system(NamespaceImpl& space, const char* path, int flags) {
   void* handle = open_shared(path, flags, space.heap->allocator() != nullptr);
   if (!handle) return nullptr;
+  space.openmp.look_for(handle);
   const std::lock_guard guard(space.lock);
   space.system_handles.push_back({handle, path});
   space.system_symbols.clear();  // what was missing may be there now

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "lib/loader/host_thread.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/object_index.h"
 #include "lib/loader/registrations.h"
@@ -16,7 +17,8 @@
 //
 // glibc does not know our libraries, so everything that asks "who am I, who is at this address, run this when I go" must be ours:
 // libdl (dl_api.cpp), the unwinder's _dl_find_object and dl_iterate_phdr, __tls_get_addr, exit handlers, thread-exit destructors,
-// threads and pthread keys, signals (signals.cpp) and whatever else the C library keeps (registrations.cpp). The functions find the
+// threads and pthread keys, signals (signals.cpp) and whatever else the C library keeps (registrations.cpp), and what
+// would change a thread of the host (host_thread.cpp). The functions find the
 // calling library, and so its namespace, from their return address. All are looked up by name when a library is relocated, after
 // the namespace's own definitions.
 
@@ -151,6 +153,7 @@ void* find_interposed(std::string_view name) {
     for (const auto& [symbol, function] : backtrace_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : registration_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : signal_functions()) (*table)[symbol] = function;
+    for (const auto& [symbol, function] : host_thread_functions()) (*table)[symbol] = function;
     return table;
   }();
   const auto found = kTable->find(name);

@@ -208,7 +208,10 @@ class Load {
         }
       }
     }
-    if (void* handle = open_shared(path.c_str(), RTLD_LAZY | RTLD_LOCAL, space_.heap->allocator() != nullptr)) return handle;
+    if (void* handle = open_shared(path.c_str(), RTLD_LAZY | RTLD_LOCAL, space_.heap->allocator() != nullptr)) {
+      space_.openmp.look_for(handle);
+      return handle;
+    }
     const char* why = ::dlerror();
     return Failure{ErrorCode::kLoader, why ? why : "dlopen failed"};
   }

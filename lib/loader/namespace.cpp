@@ -35,6 +35,7 @@ void NamespaceImpl::unmap_all() {
   remove(all);
   delete_keys([](const Library*) { return true; });
   for (const SystemLibrary& system : std::exchange(system_handles, {})) close_shared(system.handle);
+  openmp.close();
   heap.reset();
 }
 
@@ -84,6 +85,8 @@ Result<void*> Namespace::symbol(Library* library, const std::string& name) {
 
 void Namespace::enter_thread() { impl_->enter_thread(); }
 void Namespace::leave_thread() noexcept { heap_leave(*impl_->heap); }
+
+std::span<const OpenMpRuntime> Namespace::openmp_runtimes() const noexcept { return impl_->openmp.runtimes(); }
 
 std::size_t Namespace::live_threads() const {
   const std::lock_guard guard(impl_->threads_lock);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@ namespace deploy::loader {
 
 class Heap;
 class NamespaceImpl;
+struct OpenMpRuntime;
 struct Library;  // opaque outside this folder; lives as long as its namespace
 
 // A library that lies inside another file: `offset` is a multiple of the page size. The content never changes, and
@@ -82,6 +84,9 @@ class Namespace {
   void enter_thread();
   // The calling thread has left the namespace's code for now: what it has free in the heap is there for other threads.
   void leave_thread() noexcept;
+
+  // The OpenMP run times that it shares with the process. Lock-free; they stay open as long as the namespace is loaded.
+  std::span<const OpenMpRuntime> openmp_runtimes() const noexcept;
 
   // Runs destructors (__cxa_atexit, DT_FINI_ARRAY, DT_FINI) in reverse order of initialisation, frees TLS of all threads, unmaps
   // all. Fails, with the library named, while a thread started by the namespace's code runs.

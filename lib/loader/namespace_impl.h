@@ -17,6 +17,7 @@
 #include "lib/loader/heap/heap.h"
 #include "lib/loader/library.h"
 #include "lib/loader/namespace.h"
+#include "lib/loader/openmp.h"
 #include "lib/loader/relocation_program.h"
 
 namespace deploy::loader {
@@ -119,6 +120,7 @@ class NamespaceImpl {
   std::mutex handlers_lock;                                           // never held while foreign code runs
   std::vector<ExitHandler> exit_handlers;                             // guarded by handlers_lock
   std::vector<SystemLibrary> system_handles;                          // opened by private code through dlopen
+  OpenMp openmp;
   std::map<pthread_key_t, Library*> keys;            // guarded by threads_lock: pthread keys, and whose destructor each has
   mutable std::mutex threads_lock;                   // never held while foreign code runs
   std::condition_variable thread_gone;               // with threads_lock

@@ -13,6 +13,7 @@
 
 #include "lib/loader/got.h"
 #include "lib/loader/heap/heap.h"
+#include "lib/loader/host_thread.h"
 #include "lib/loader/shared_threads.h"
 #include "lib/support/forks.h"
 
@@ -141,6 +142,7 @@ Maps teach(void* handle, bool knows_heaps) {
     if (knows_heaps) teach_system_allocator(*map);
     if (std::find(permanent().begin(), permanent().end(), map) != permanent().end()) continue;
     watch_threads(*map);
+    watch_writes(*map);
     if (is_cpp(*map)) pin(*map);
     holds.push_back(map);
   }

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <new>
 
+#include "lib/loader/host_thread.h"
 #include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/tls.h"
@@ -199,6 +200,7 @@ int change(NamespaceImpl& space, int number, const Action* action, Action* old) 
 }
 
 int change(Library* caller, int number, const Action* action, Action* old) {
+  if (caller && number == SIGPIPE && action) note_broken_pipe_action();
   return caller ? change(*caller->owner, number, action, old) : ::sigaction(number, action, old);
 }
 

@@ -6,6 +6,7 @@
 #include <new>
 #include <utility>
 
+#include "lib/loader/host_thread.h"
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/tls.h"
 
@@ -31,6 +32,7 @@ void* run(void* raw) {
   const Start start = *std::unique_ptr<Start>(static_cast<Start*>(raw));
   tls_begin_thread(start.tls);
   start.space->heap->begin_thread();
+  become_own_thread();
   start.space->enter_thread();
   return start.body(start.argument);
 }
