@@ -44,8 +44,9 @@ struct DEPLOY_API Environment {
   OutputCallback on_output = {};
 
   // Where the code of packages is unpacked (see LoadOptions). Empty: $XDG_CACHE_HOME/deploy, or ~/.cache/deploy. Made where it does
-  // not exist; it has to belong to this user, and nobody else may be able to write in it (kEnvironment). May be shared by any
-  // number of processes, and removed while none runs.
+  // not exist. It and every folder above it have to belong to root or to this user, and nobody else may be able to write in one of
+  // them, unless it is sticky as /tmp is (kEnvironment, see docs/packages.md); symbolic links on the way are resolved first, and have
+  // to be root's or this user's. May be shared by any number of processes, and removed while none runs.
   std::string cache_dir = {};
 
   // Which modules a package may take from this environment; nullopt: all. Patterns (* and ?) of dotted names, each standing for

@@ -12,20 +12,21 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <unordered_set>
+#include <thread>
 #include <utility>
 
-#include "lib/package/digest.h"
+#include "lib/package/unit_folder.h"
 
 namespace deploy {
 
 namespace {
 
-namespace fs = std::filesystem;
-
-// The time of change of every unpacked file: 2001-01-01. Byte code says which time its source had.
-constexpr timespec kFileTime = {978307200, 0};
-constexpr std::chrono::hours kUnused{30 * 24};
+constexpr const char* kTrees = "trees-1";
+constexpr std::string_view kLock = ".lock";
+constexpr std::int64_t kUnusedSeconds = 30L * 24 * 3600;
+// A lock is held exclusively for the time of two system calls.
+constexpr std::chrono::seconds kLockPatience{10};
+constexpr const char* kAsk = "; set Environment::cache_dir to a folder that only this user writes in";
 
 Failure system_failure(const std::string& what, int error = errno) {
   return {ErrorCode::kSystem, what + ": " + std::strerror(error)};
@@ -43,170 +44,157 @@ std::string default_folder() {
 }
 
 // Why nobody should run code out of this folder, or empty.
-std::string folder_problem(const std::string& folder) {
+std::string folder_problem(int folder) {
   struct stat status{};
-  if (::stat(folder.c_str(), &status) != 0) return std::strerror(errno);
-  if (!S_ISDIR(status.st_mode)) return "it is no folder";
+  if (::fstat(folder, &status) != 0) return std::strerror(errno);
   if (status.st_uid != ::geteuid())
     return "it belongs to user " + std::to_string(status.st_uid) + ", not to " + std::to_string(::geteuid());
   if (status.st_mode & (S_IWGRP | S_IWOTH)) return "others than its owner may write in it";
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) return std::strerror(errno);
+  if (::faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) != 0) return std::strerror(errno);
   return {};
 }
 
-// Writes a record to a new file of this name, comparing its digest.
-Result<void> write_file(const PackageFile& file, const Record& record, const std::string& path) {
-  const FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!out.valid()) return system_failure("cannot make '" + path + "'");
-  Sha256 digest;
-  const Result<void> written = file.read(record, [&](std::span<const std::byte> data) -> Result<void> {
-    digest.add(data);
-    for (std::size_t done = 0; done < data.size();) {
-      const ssize_t n = ::write(out.get(), data.data() + done, data.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return system_failure("cannot write '" + path + "'");
-      done += static_cast<std::size_t>(n);
-    }
-    return {};
-  });
-  if (!written) return written;
-  if (hex(digest.finish()) != file.manifest()->digests.at(record.name)) {
-    return Failure{ErrorCode::kInvalidPackage, "'" + file.path() + "' is damaged: record '" + record.name +
-                                                   "' does not have the SHA-256 that its manifest says"};
-  }
-  const timespec times[2] = {kFileTime, kFileTime};
-  if (::fchmod(out.get(), 0444) != 0 || ::futimens(out.get(), times) != 0) return system_failure("cannot finish '" + path + "'");
-  return {};
-}
-
-Result<void> make_parents(const std::string& path, std::unordered_set<std::string>& made) {
-  const std::string parent = path.substr(0, path.rfind('/'));
-  if (!made.insert(parent).second) return {};
-  std::error_code error;
-  fs::create_directories(parent, error);
-  if (error) return system_failure("cannot make the folder '" + parent + "'", error.value());
-  return {};
-}
-
-bool is_intact(const PackageFile& file, const Record& record, const std::string& path) {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
-  if (static_cast<std::uint64_t>(status.st_size) != record.size || status.st_mtim.tv_sec != kFileTime.tv_sec ||
-      status.st_mtim.tv_nsec != 0) {
-    return false;
-  }
-  if (!file.options().verify()) return true;
-  Sha256 digest;
-  const Result<FileDescriptor> opened = FileDescriptor::open(path);
-  if (!opened) return false;
-  std::byte piece[1 << 16];
-  for (ssize_t n = 0; (n = ::read(opened->get(), piece, sizeof piece)) != 0;) {
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    digest.add(std::span(piece, static_cast<std::size_t>(n)));
-  }
-  return hex(digest.finish()) == file.manifest()->digests.at(record.name);
-}
-
-// Replaces what is not as it was unpacked. `scratch` is the name of a file that nobody else uses.
-Result<void> repair(const PackageFile& file, const TreeUnit& unit, const std::string& folder, const std::string& scratch) {
-  std::unordered_set<std::string> made;
-  for (const Record* record : unit.records) {
-    const std::string path = folder + "/" + record->name;
-    if (is_intact(file, *record, path)) continue;
-    std::error_code error;
-    if (fs::is_directory(fs::symlink_status(path, error))) fs::remove_all(path, error);
-    if (auto parents = make_parents(path, made); !parents) return parents;
-    if (auto written = write_file(file, *record, scratch); !written) {
-      ::unlink(scratch.c_str());
-      return written;
-    }
-    if (::rename(scratch.c_str(), path.c_str()) != 0) return system_failure("cannot replace '" + path + "'");
-  }
-  return {};
-}
-
-Result<void> write_all(const PackageFile& file, const TreeUnit& unit, const std::string& folder) {
-  std::unordered_set<std::string> made;
-  for (const Record* record : unit.records) {
-    const std::string path = folder + "/" + record->name;
-    if (auto parents = make_parents(path, made); !parents) return parents;
-    if (auto written = write_file(file, *record, path); !written) return written;
-  }
-  return {};
-}
+bool is_same_file(const struct stat& a, const struct stat& b) { return a.st_ino == b.st_ino && a.st_dev == b.st_dev; }
 
 }  // namespace
 
 Result<TreeCache> TreeCache::open(const std::string& folder) {
   const std::string cache = folder.empty() ? default_folder() : folder;
-  const std::string ask = "; set Environment::cache_dir to a folder that only this user writes in";
   if (cache.empty()) {
-    return Failure{ErrorCode::kEnvironment,
-                   "there is no folder to unpack the code of packages in: neither XDG_CACHE_HOME nor HOME is set" + ask};
+    return Failure{
+        ErrorCode::kEnvironment,
+        std::string("there is no folder to unpack the code of packages in: neither XDG_CACHE_HOME nor HOME is set") + kAsk};
+  }
+  if (const std::string problem = path_problem(cache); !problem.empty()) {
+    return Failure{ErrorCode::kInvalidArgument,
+                   "the folder to unpack the code of packages in, " + quoted_path(cache) + ", " + problem};
   }
   std::error_code error;
-  const std::string trees = fs::absolute(cache, error).lexically_normal().native() + "/trees-1";
-  const mode_t parents_mode = 0700;
-  for (std::size_t slash = trees.find('/', 1);; slash = trees.find('/', slash + 1)) {
-    const std::string part = trees.substr(0, slash);
-    if (::mkdir(part.c_str(), parents_mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES) break;
-    if (slash == trees.npos) break;
-  }
-  if (const std::string problem = folder_problem(trees); !problem.empty()) {
-    return Failure{ErrorCode::kEnvironment, "the code of packages cannot be unpacked in '" + trees + "': " + problem + ask};
-  }
-  return TreeCache(trees);
+  const std::string absolute = std::filesystem::absolute(cache, error).native();
+  const auto unusable = [&](const std::string& path, const std::string& problem) {
+    return Failure{ErrorCode::kEnvironment, "the code of packages cannot be unpacked in '" + path + "': " + problem + kAsk};
+  };
+  Result<Folder> trusted = open_trusted_folder(absolute);
+  if (!trusted) return unusable(absolute, trusted.failure().message);
+  // A file there is of no use to anybody, because the name is this library's; a link was somebody's decision.
+  struct stat status{};
+  const int parent = trusted->descriptor.get();
+  const bool exists = ::fstatat(parent, kTrees, &status, AT_SYMLINK_NOFOLLOW) == 0, is_link = exists && S_ISLNK(status.st_mode);
+  if (exists && !is_link && !S_ISDIR(status.st_mode)) remove_at(parent, kTrees);
+  const std::string path = (trusted->path == "/" ? "" : trusted->path) + "/" + kTrees;
+  if (::mkdirat(parent, kTrees, 0700) != 0 && errno != EEXIST) return unusable(path, std::strerror(errno));
+  FileDescriptor trees(::openat(parent, kTrees, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!trees.valid()) return unusable(path, is_link ? "it is a symbolic link" : std::strerror(errno));
+  if (const std::string problem = folder_problem(trees.get()); !problem.empty()) return unusable(path, problem);
+  return TreeCache(Folder{std::move(trees), path});
 }
 
 Result<UnpackedUnit> TreeCache::unpack(const PackageFile& file, const TreeUnit& unit) const {
-  UnpackedUnit out{trees_ + "/" + unit.key, FileDescriptor()};
-  const std::string lock = out.folder + ".lock";
-  // Whoever removes the unit takes the lock file away while it holds it: then there is another one by now.
-  for (struct stat held{}, named{}; !out.hold.valid();) {
-    out.hold = FileDescriptor(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (!out.hold.valid() || ::flock(out.hold.get(), LOCK_SH) != 0) return system_failure("cannot lock '" + lock + "'");
-    const bool same = ::fstat(out.hold.get(), &held) == 0 && ::stat(lock.c_str(), &named) == 0 && held.st_ino == named.st_ino;
-    if (!same) out.hold = FileDescriptor();
+  const std::string name = unit.key + (file.options().verify() ? "-verified" : "");
+  Result<FileDescriptor> hold = lock(name + std::string(kLock));
+  if (!hold) return std::move(hold.failure());
+  ::futimens(hold->get(), nullptr);
+  if (Result<void> filled = fill(file, unit, name); !filled) {
+    if (filled.failure().code == ErrorCode::kSystem) return std::move(filled.failure()).within("in '" + trees_.path + "'");
+    return std::move(filled.failure());
   }
-  ::futimens(out.hold.get(), nullptr);
+  return UnpackedUnit{trees_.path + "/" + name, std::move(*hold)};
+}
 
-  std::string temporary = out.folder + ".XXXXXX";
-  if (!::mkdtemp(temporary.data())) return system_failure("cannot make a folder in '" + trees_ + "'");
+Result<void> TreeCache::fill(const PackageFile& file, const TreeUnit& unit, const std::string& name) const {
+  Result<std::string> temporary = make_temporary_folder(at(), name + ".");
+  if (!temporary) return std::move(temporary.failure());
+  const std::string scratch_name = name + "." + *temporary;
+  Result<FileDescriptor> scratch = make_own_folder(at(), scratch_name);
+  if (!scratch) return std::move(scratch.failure());
+
+  struct stat status{};
+  bool exists = ::fstatat(at(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  if (exists && !(S_ISDIR(status.st_mode) && is_own(status))) {
+    remove_at(at(), name);
+    exists = false;
+  }
   Result<void> done;
-  std::error_code error;
-  if (fs::is_directory(out.folder, error)) {
-    done = repair(file, unit, out.folder, temporary + "/file");
-  } else {
+  if (!exists) {
     remove_unused();
-    done = write_all(file, unit, temporary);
-    if (done && ::rename(temporary.c_str(), out.folder.c_str()) != 0 && errno != EEXIST && errno != ENOTEMPTY) {
-      done = system_failure("cannot move '" + temporary + "' to '" + out.folder + "'");
+    done = write_unit(file, unit, scratch->get());
+    if (done && ::renameat(at(), scratch_name.c_str(), at(), name.c_str()) != 0) {
+      exists = errno == EEXIST || errno == ENOTEMPTY;  // another process was faster
+      if (!exists) done = system_failure("cannot rename '" + scratch_name + "' to '" + name + "'");
+      if (exists) {
+        remove_at(at(), scratch_name);
+        scratch = make_own_folder(at(), scratch_name);
+        if (!scratch) done = std::move(scratch.failure());
+      }
     }
   }
-  fs::remove_all(temporary, error);
-  if (!done) return std::move(done.failure());
-  return out;
+  if (done && exists) {
+    const Result<FileDescriptor> folder = make_own_folder(at(), name);
+    done = folder ? repair_unit(file, unit, folder->get(), scratch->get()) : Result<void>(folder.failure());
+  }
+  remove_at(at(), scratch_name);
+  return done;
+}
+
+Result<FileDescriptor> TreeCache::lock(const std::string& name) const {
+  const std::string path = "'" + trees_.path + "/" + name + "'";
+  const auto give_up = std::chrono::steady_clock::now() + kLockPatience;
+  for (;;) {
+    FileDescriptor file(::openat(at(), name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+    struct stat held{}, named{};
+    const bool usable = file.valid() && ::fstat(file.get(), &held) == 0 && S_ISREG(held.st_mode) && is_own(held);
+    if (!usable) {
+      const int error = errno;
+      if (!file.valid() && (error == ENOSPC || error == EMFILE || error == ENFILE || error == EROFS || error == EDQUOT)) {
+        return system_failure("cannot make " + path, error);
+      }
+      remove_at(at(), name);  // a folder, a link, a FIFO
+      if (std::chrono::steady_clock::now() > give_up) return system_failure("cannot make " + path, error);
+      continue;
+    }
+    if (::flock(file.get(), LOCK_SH | LOCK_NB) == 0) {
+      // Whoever removes the unit takes the lock file away while it holds it: then there is another one by now.
+      if (::fstatat(at(), name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 && is_same_file(held, named)) return file;
+      continue;
+    }
+    if (errno != EWOULDBLOCK && errno != EINTR) return system_failure("cannot lock " + path);
+    if (std::chrono::steady_clock::now() > give_up) {
+      return Failure{ErrorCode::kEnvironment,
+                     "the code of packages cannot be unpacked: another process has held the lock " + path + " for more than " +
+                         std::to_string(kLockPatience.count()) +
+                         " seconds; end that process (lsof names it), or set Environment::cache_dir to another folder"};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 void TreeCache::remove_unused() const {
-  const auto now = fs::file_time_type::clock::now();
-  std::error_code error;
-  for (auto entry = fs::directory_iterator(trees_, error); !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    std::error_code ignored;
-    const fs::path path = entry->path();
-    const auto time = fs::last_write_time(path, ignored);
-    if (ignored || now - time < kUnused) continue;
-    if (path.extension() != ".lock") {
-      // What an unpacking left that did not end; complete units go with their lock.
-      if (path.has_extension()) fs::remove_all(path, ignored);
-      continue;
+  const std::int64_t old = static_cast<std::int64_t>(::time(nullptr)) - kUnusedSeconds;
+  for (const std::string& name : names_in(at())) {
+    struct stat status{};
+    if (::fstatat(at(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || status.st_mtim.tv_sec >= old) continue;
+    if (name.ends_with(kLock)) {
+      remove_unit(name);
+    } else if (name.find('.') != name.npos) {
+      remove_at(at(), name);  // what an unpacking left that did not end; complete units go with their lock
     }
-    const FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-    if (!lock.valid() || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    fs::remove_all(fs::path(trees_) / path.stem(), ignored);
-    ::unlink(path.c_str());
   }
+}
+
+// The unit is renamed while its lock is held, and removed afterwards: nobody waits for that.
+void TreeCache::remove_unit(const std::string& lock) const {
+  const std::string unit = lock.substr(0, lock.size() - kLock.size());
+  std::string doomed;
+  {
+    const FileDescriptor held(::openat(at(), lock.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!held.valid() || ::flock(held.get(), LOCK_EX | LOCK_NB) != 0) return;
+    const Result<std::string> rest = make_temporary_folder(at(), unit + ".");
+    if (!rest) return;
+    doomed = unit + "." + *rest;
+    (void)::renameat(at(), unit.c_str(), at(), doomed.c_str());
+    (void)::unlinkat(at(), lock.c_str(), 0);
+  }
+  remove_at(at(), doomed);
 }
 
 }  // namespace deploy

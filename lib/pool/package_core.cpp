@@ -24,7 +24,14 @@ Value unit_table(const PackageContent& content) {
   std::vector<Value> table;
   for (std::size_t i = 0; i < content.units.size(); ++i) {
     const TreeUnit& unit = content.units[i];
-    table.push_back(Value::tuple({unit.key, content.unpacked[i].folder, text_list(unit.tops)}));
+    Value checked;
+    if (content.file.options().verify()) {
+      std::vector<Value> names;
+      names.reserve(unit.records.size());
+      for (const Record* record : unit.records) names.emplace_back(record->name);
+      checked = Value::tuple({Value::list(std::move(names)), content.code_store.get()});
+    }
+    table.push_back(Value::tuple({unit.key, content.unpacked[i].folder, text_list(unit.tops), std::move(checked)}));
   }
   return Value::list(std::move(table));
 }
@@ -62,6 +69,10 @@ Result<void> PackageContent::check_and_unpack(const Environment& environment) {
     if (!folder) return std::move(folder.failure());
     unpacked.push_back(std::move(*folder));
   }
+  if (!file.options().verify()) return {};
+  Result<FileDescriptor> store = FileDescriptor::growing_memory("deploy-code");
+  if (!store) return std::move(store.failure());
+  code_store = std::move(*store);
   return {};
 }
 

@@ -27,6 +27,7 @@ struct PackageContent {
   const PackageFile file;
   std::vector<TreeUnit> units;         // empty without a manifest; point into `file`
   std::vector<UnpackedUnit> unpacked;  // in the same order
+  FileDescriptor code_store;           // of a verified package: where its interpreters share byte code (guest/verified_code.py)
   std::optional<Manifest> manifest;
 };
 

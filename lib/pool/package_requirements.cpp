@@ -86,7 +86,7 @@ Result<void> check_requirements(const PackageContent& content, const Environment
     }
   }
   const Value allowed = environment.allowed_externs ? text_list(*environment.allowed_externs) : Value();
-  const Result<Reference> check = session.global("_deploy.tree", "problems");
+  const Result<Reference> check = session.global("_deploy.requirements", "problems");
   if (!check) return check.failure();
   Result<Value> found = session.call_value(check->get(), {}, {text_list(*externs), Value::list(std::move(distributions)), allowed});
   if (!found) return from_guest(std::move(found.failure()));

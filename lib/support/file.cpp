@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 namespace deploy {
@@ -16,19 +18,71 @@ Failure system_failure(const std::string& what, int error) {
   return {error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kSystem, what + ": " + std::strerror(error)};
 }
 
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  if (S_ISCHR(mode) || S_ISBLK(mode)) return "a device";
+  return "something else";
+}
+
 }  // namespace
+
+std::string path_problem(const std::string& path) {
+  if (path.empty()) return "is empty";
+  if (path.find('\0') != path.npos) return "has a NUL character";
+  if (path.size() >= PATH_MAX)
+    return "is " + std::to_string(path.size()) + " bytes long; expected at most " + std::to_string(PATH_MAX - 1);
+  for (std::size_t start = 0; start < path.size();) {
+    const std::size_t end = std::min(path.find('/', start), path.size());
+    if (end - start > NAME_MAX) {
+      return "has a component of " + std::to_string(end - start) + " bytes; expected at most " + std::to_string(NAME_MAX);
+    }
+    start = end + 1;
+  }
+  return {};
+}
+
+std::string quoted_path(const std::string& path) {
+  constexpr std::size_t kShown = 400;
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "'";
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (i == kShown / 2 && path.size() > kShown) {
+      out += "...";
+      i = path.size() - kShown / 2;
+    }
+    const auto c = static_cast<unsigned char>(path[i]);
+    if (c >= 0x20 && c != 0x7f) {
+      out += path[i];
+    } else {
+      out.append("\\x") += kDigits[c >> 4];
+      out += kDigits[c & 15];
+    }
+  }
+  return out + "'";
+}
 
 FileDescriptor::~FileDescriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
 Result<FileDescriptor> FileDescriptor::open(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return system_failure("cannot open '" + path + "'", errno);
+  if (const std::string problem = path_problem(path); !problem.empty()) {
+    return Failure{ErrorCode::kInvalidArgument, "the path " + quoted_path(path) + " " + problem};
+  }
+  // O_NONBLOCK: a FIFO that nobody writes to, or a device, is opened at once, and refused below. Reading a regular file ignores it.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return system_failure("cannot stat '" + path + "'", errno);
-  if (S_ISDIR(status.st_mode)) return Failure{ErrorCode::kInvalidArgument, "'" + path + "' is a directory, expected a file"};
-  if (!S_ISREG(status.st_mode)) return Failure{ErrorCode::kInvalidArgument, "'" + path + "' is not a regular file"};
+  if (!file.valid()) {
+    const int error = errno;
+    if (error != ENXIO || ::stat(path.c_str(), &status) != 0) return system_failure("cannot open '" + path + "'", error);
+  } else if (::fstat(file.get(), &status) != 0) {
+    return system_failure("cannot stat '" + path + "'", errno);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return Failure{ErrorCode::kInvalidArgument, "'" + path + "' is " + kind_of(status.st_mode) + ", expected a file"};
+  }
   return file;
 }
 
@@ -42,6 +96,14 @@ Result<FileDescriptor> FileDescriptor::sealed_memory(const std::string& name, st
     done += static_cast<std::size_t>(n);
   }
   ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+  return file;
+}
+
+Result<FileDescriptor> FileDescriptor::growing_memory(const std::string& name) {
+  FileDescriptor file(::memfd_create(name.c_str(), MFD_CLOEXEC));
+  if (!file.valid() || ::fcntl(file.get(), F_SETFL, O_APPEND) != 0) {
+    return system_failure("cannot create the memory file '" + name + "'", errno);
+  }
   return file;
 }
 

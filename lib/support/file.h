@@ -10,6 +10,12 @@
 
 namespace deploy {
 
+// Why no file can have this path, whatever lies on the disk: it is empty, has a NUL character or is too long. Empty where one can.
+// The text is what follows the path's description: "is empty".
+std::string path_problem(const std::string& path);
+// A path in quotes, for messages: control characters are escaped, and the middle of a long path is left out.
+std::string quoted_path(const std::string& path);
+
 // An owned file descriptor (O_CLOEXEC).
 class FileDescriptor {
  public:
@@ -22,10 +28,13 @@ class FileDescriptor {
   }
   ~FileDescriptor();
 
-  // Opens a regular file for reading. kNotFound: no such file; kInvalidArgument: a directory, a device; kSystem: anything else.
+  // Opens a regular file for reading. Never waits for anybody at the other end of a FIFO. kNotFound: no such file;
+  // kInvalidArgument: a directory, a FIFO, a socket, a device, or what path_problem() names; kSystem: anything else.
   static Result<FileDescriptor> open(const std::string& path);
   // An anonymous file in memory with this content, sealed against writing, growing and shrinking.
   static Result<FileDescriptor> sealed_memory(const std::string& name, std::span<const std::byte> content);
+  // An anonymous file in memory, empty, to which every write appends: whole, whichever thread writes at the same time.
+  static Result<FileDescriptor> growing_memory(const std::string& name);
 
   bool valid() const { return fd_ >= 0; }
   int get() const { return fd_; }

@@ -5,6 +5,8 @@ own are another. Modules have their own names, are in sys.modules, and have real
 sys.path, so that importlib.resources, importlib.metadata, pkgutil and whatever else looks there find them. In front of it all
 stands the finder of package.py: a unit's top-level names are the unit's, whatever the environment has.
 
+The code of a verified package is imported from the bytes that were verified, not from the folder: see verified_code.py.
+
 A unit that is in several open packages is one set of modules. When the last of these is closed its modules leave, unless modules of
 the environment refer to them (torch.hub has `from tqdm import tqdm`): then it stays as it is, for the next package with it.
 Different code of one name is never in one interpreter: the host asks conflicts() in all interpreters of a set before it opens the
@@ -17,12 +19,11 @@ import importlib
 import linecache
 import os
 import sys
-from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import FunctionType
 
-from _deploy import externs as _externs
 from _deploy import package as _package
-from _deploy import registries
+from _deploy import registries, verified_code
 
 # Key -> unit that is in this interpreter.
 _units = {}
@@ -30,7 +31,7 @@ _units = {}
 
 @functools.cache
 def _loader_of(base):
-    """The loader of a unit's modules: the one that source files have in this interpreter. Byte code is kept beside the sources."""
+    """The loader of a unit's modules: the one that such files have in this interpreter. Byte code is kept beside the sources."""
 
     class Loader(base):
         def __init__(self, name, path, unit):
@@ -44,14 +45,20 @@ def _loader_of(base):
     return Loader
 
 
-class Unit:
-    """One unpacked unit."""
+@functools.cache
+def _find_verified_code():
+    verified_code.install(_units)
 
-    def __init__(self, key, folder, tops):
+
+class Unit:
+    """One unpacked unit. `verified`, of a verified package: (names of its files, descriptor of the store of byte code)."""
+
+    def __init__(self, key, folder, tops, verified=None):
         self.key = key
         self.folder = folder
         self.tops = frozenset(tops)
         self.users = []  # the open packages with it
+        self.code = None if verified is None else verified_code.Code(self, *verified)
         # The other kind is that of a package's own modules.
         self.is_distribution = any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
 
@@ -62,10 +69,19 @@ class Unit:
     def add(self, importer):
         if self.key not in _units:
             registries.remember()
+            if self.code is not None:
+                _find_verified_code()
             _units[self.key] = self
             _package._owners.update(dict.fromkeys(self.tops, self))
             sys.path.insert(0, self.folder)
         self.users.append(importer)
+        if self.code is not None:
+            self.code.read_from(self.users[0].archive)
+
+    def drop(self, importer):
+        self.users.remove(importer)
+        if self.code is not None and self.users:
+            self.code.read_from(self.users[0].archive)
 
     def leave(self):
         """Takes the modules out. Returns whether there were any."""
@@ -74,18 +90,18 @@ class Unit:
             if _package._owners.get(top) is self:
                 del _package._owners[top]
         sys.path[:] = [folder for folder in sys.path if folder != self.folder]
-        for folder in [folder for folder in sys.path_importer_cache if self._has(folder)]:
+        for folder in [folder for folder in sys.path_importer_cache if self.has_path(folder)]:
             del sys.path_importer_cache[folder]
         names = [name for name, module in sys.modules.items() if self.has_module(name, module)]
         for name in names:
             del sys.modules[name]
-        for file in [file for file in linecache.cache if self._has(file)]:
+        for file in [file for file in linecache.cache if self.has_path(file)]:
             del linecache.cache[file]
         if names:
             registries.forget(self.tops)
         return bool(names)
 
-    def _has(self, path):
+    def has_path(self, path):
         return isinstance(path, str) and (path == self.folder or path.startswith(self.folder + os.sep))
 
     def has_module(self, name, module):
@@ -93,9 +109,9 @@ class Unit:
             return False
         file = getattr(module, "__file__", None)
         if file is not None:
-            return self._has(file)
+            return self.has_path(file)
         path = getattr(module, "__path__", None)  # a namespace package may have parts elsewhere
-        return path is None or not list(path) or any(map(self._has, path))
+        return path is None or not list(path) or any(map(self.has_path, path))
 
     # Imports.
 
@@ -105,7 +121,8 @@ class Unit:
             # A namespace package: the environment may have other parts of it.
             whole = PathFinder.find_spec(fullname, [self.folder, *sys.path])
             spec = whole if whole is not None and whole.loader is None else spec
-        if spec is not None and isinstance(spec.loader, SourceFileLoader) and self._has(spec.origin):
+        is_plain = spec is not None and isinstance(spec.loader, SourceFileLoader | SourcelessFileLoader)
+        if is_plain and self.code is None and self.has_path(spec.origin):
             spec.loader = _loader_of(type(spec.loader))(fullname, spec.origin, self)
         return spec
 
@@ -120,10 +137,10 @@ class Unit:
 
 
 class TreeImporter(_package.PackageImporter):
-    """The importer of a package with a manifest. `units` is a list of (key, folder, top-level names)."""
+    """The importer of a package with a manifest. `units` is a list of the arguments of Unit."""
 
     def __init__(self, archive, package_id, externs, units):
-        self._units = [_units.get(key) or Unit(key, folder, tops) for key, folder, tops in units]
+        self._units = [_units.get(unit[0]) or Unit(*unit) for unit in units]
         self._tops = frozenset().union(*(unit.tops for unit in self._units))
         super().__init__(archive, package_id, externs)
 
@@ -148,7 +165,7 @@ class TreeImporter(_package.PackageImporter):
     def close(self):
         left = super().close()
         for unit in self._units:
-            unit.users.remove(self)
+            unit.drop(self)
         for unit in _unreferenced({unit for unit in _units.values() if not unit.users}):
             left = unit.leave() or left
         return left
@@ -203,8 +220,16 @@ def unit_folders():
 def conflicts(units, externs):
     """Why a package with these units, that takes `externs` from the environment, cannot be opened here; empty where it can."""
     found = []
-    for key, _, tops in units:
-        if key in _units:
+    tops_of_externs = _tops(externs)
+    users = {}  # top-level name that an open package takes from the environment -> the package
+    for each in _package._open.values():
+        users.update(dict.fromkeys(_tops(each.extern_modules), each.filename))
+    for key, _, tops, verified in units:
+        unit = _units.get(key)
+        if unit is not None:
+            # Its modules came out of the folder, byte code included, which a verified package does not rely on.
+            if verified is not None and unit.code is None:
+                found.append(f"module {min(unit.tops, default='')!r} belongs to {_describe(unit)}, which was not verified")
             continue
         for top in tops:
             owner = _package._owners.get(top)
@@ -214,10 +239,9 @@ def conflicts(units, externs):
             elif top in sys.modules:
                 origin = getattr(module, "__file__", None) or "the interpreter"
                 found.append(f"module {top!r} is imported already, from {origin}")
-            else:
-                users = [each.filename for each in _package._open.values() if top in _tops(each.extern_modules)]
-                found.extend(f"package {user!r} takes module {top!r} from the environment" for user in users[:1])
-    for top in _tops(externs):
+            elif top in users:
+                found.append(f"package {users[top]!r} takes module {top!r} from the environment")
+    for top in tops_of_externs:
         if top in _package._owners:
             found.append(f"module {top!r} belongs to {_describe(_package._owners[top])}")
     return found
@@ -230,10 +254,3 @@ def _describe(owner):
 
 def _tops(names):
     return {name.partition(".")[0] for name in names}
-
-
-def problems(extern_modules, distributions, allowed):
-    """(modules that are missing, (distribution, version, installed) of those that are too old, modules that are not allowed)."""
-    restriction = None if allowed is None else _externs.Allowed(allowed)
-    forbidden = [] if restriction is None else [name for name in extern_modules if not restriction.allows(name)]
-    return _package.missing_modules(extern_modules), _externs.outdated(distributions, unit_folders()), forbidden
