@@ -18,5 +18,6 @@ void export_session(nb::module_& m);
 void export_package(nb::module_& m);
 void export_manager(nb::module_& m);
 void export_files(nb::module_& m);
+void export_reader(nb::module_& m);
 
 }  // namespace deploy::bindings

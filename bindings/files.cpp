@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings/environment.h"
+#include "bindings/errors.h"
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "deploy/error.h"
@@ -22,9 +23,14 @@ std::vector<std::string> to_keys(nb::handle keys) {
   return result;
 }
 
-nb::object to_dict(const std::optional<Manifest>& manifest) {
+nb::object to_dict(const Manifest* manifest, const std::string& path) {
   if (!manifest) return nb::none();
-  return nb::module_::import_("json").attr("loads")(nb::bytes(manifest->json.data(), manifest->json.size()));
+  try {
+    return nb::module_::import_("json").attr("loads")(nb::bytes(manifest->json.data(), manifest->json.size()));
+  } catch (nb::python_error& error) {
+    if (!error.matches(PyExc_RecursionError) && !error.matches(PyExc_ValueError)) throw;
+    throw Error(ErrorCode::kInvalidPackage, "the manifest of package '" + path + "' cannot be read by Python: " + describe(error));
+  }
 }
 
 void export_files(nb::module_& m) {
@@ -32,7 +38,8 @@ void export_files(nb::module_& m) {
       "read_manifest",
       [](nb::object path) {
         const std::string text = to_path(path);
-        return to_dict(without_gil([&] { return read_manifest(text); }));
+        const std::optional<Manifest> manifest = without_gil([&] { return read_manifest(text); });
+        return to_dict(manifest ? &*manifest : nullptr, text);
       },
       nb::arg("path"), nb::sig("def read_manifest(path: str | os.PathLike[str]) -> dict[str, typing.Any] | None"),
       "The manifest of a package file; None for one without (a plain torch.package). Starts no interpreter and runs no code. "

@@ -16,4 +16,5 @@ NB_MODULE(_deploy, m) {
   export_package(m);
   export_manager(m);
   export_files(m);
+  export_reader(m);
 }

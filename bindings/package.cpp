@@ -119,7 +119,11 @@ void export_package(nb::module_& m) {
           "records", [](const PackageHandle& self) { return self.package.records(); },
           "The names of all records, in file order, without the archive's own root folder.")
       .def_prop_ro(
-          "manifest", [](const PackageHandle& self) { return to_dict(self.package.manifest()); },
+          "manifest",
+          [](const PackageHandle& self) {
+            const std::optional<Manifest>& manifest = self.package.manifest();
+            return to_dict(manifest ? &*manifest : nullptr, self.package.path());
+          },
           nb::sig("def manifest(self) -> dict[str, typing.Any] | None"),
           "What the package says of itself, as docs/format.md has it; None: it was written by plain torch.package.")
       .def_prop_ro("interpreters", &interpreters, nb::sig("def interpreters(self) -> list[Interpreter]"),

@@ -11,6 +11,7 @@
 #include "deploy/object.h"
 #include "deploy/output.h"
 #include "deploy/package.h"
+#include "deploy/package_reader.h"
 #include "deploy/signature.h"
 #include "deploy/tensor.h"
 #include "deploy/value.h"

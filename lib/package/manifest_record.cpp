@@ -33,6 +33,7 @@ class Reader {
          [&](const Json& item) { expect(item.is_string(), name, "strings") && (out.push_back(item.get<std::string>()), true); });
   }
   void read(const Json& object, const char* name, std::pair<std::string, std::string>& out) {
+    if (!member(object, name)) return;
     std::vector<std::string> parts;
     read(object, name, parts);
     if (expect(parts.size() == 2, name, "[package, resource]")) out = {std::move(parts[0]), std::move(parts[1])};

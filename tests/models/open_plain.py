@@ -5,7 +5,7 @@ import warnings
 
 from torch.package import PackageImporter
 
-from deploy.package.contents import read_manifest
+from deploy import read_manifest
 from deploy.package.guest_check import check
 
 warnings.simplefilter("ignore")

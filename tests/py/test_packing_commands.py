@@ -6,8 +6,8 @@ import pathlib
 import pickle
 import subprocess
 import sys
-import zipfile
 
+import manifest_packages
 import pytest
 
 import deploy
@@ -151,23 +151,15 @@ def test_inspect_reads_plain_torch_packages(tmp_path):
     assert "plain torch.package" in str(contents)
 
 
-def rewritten(source, target, change):
-    """A copy of the package, some of whose records are changed: {name: bytes}."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, change.get(name.partition("/")[2], old.read(name)))
-    return target
-
-
 @pytest.mark.parametrize(
     ("record", "data", "says"),
     [
-        ("model/model.pkl", b"\x80\x04\x95garbage", "a pickle is damaged"),
-        (".data/deploy/manifest.json", b"{", "damaged manifest"),
-        (".data/deploy/manifest.json", b'{"format": 99}', "format 99; this deploy reads formats up to 1"),
+        ("model/model.pkl", b"\x80\x04\x95garbage", "is damaged: record 'model/model.pkl': no pickle: it ends too early"),
+        (".data/deploy/manifest.json", b"{", r"the manifest of package .* is no JSON object"),
+        (".data/deploy/manifest.json", b'{"format": 99}', "format 99; this version of deploy reads formats up to 1"),
     ],
 )
-def test_inspect_says_what_is_damaged(packed, tmp_path, record, data, says):
+def test_inspect_says_what_is_damaged(tmp_path, record, data, says):
     with pytest.raises(deploy.Error, match=says) as caught:
-        inspect(rewritten(packed, tmp_path / "bad.pt", {record: data}))
+        inspect(manifest_packages.write(tmp_path / "bad.pt", {record: data}, manifest=False))
     assert caught.value.code == deploy.ErrorCode.INVALID_PACKAGE

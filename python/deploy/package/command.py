@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import time
@@ -11,12 +12,20 @@ from typing import Any
 
 import deploy
 from deploy._error import Error
+from deploy._text import escaped, shown
 from deploy.package import rendering
+
+_LONGEST_PATH = 4096
 
 _PACK = """Packs what a function makes. TARGET is module:function (or module:object); the function takes nothing and gives the
 object, or (object, example_args), or (object, example_args, example_kwargs). The module is found as by `import`, the current
 folder first.
 """
+
+
+def _text(text: str) -> str:
+    """Text of several lines, in which nothing acts on the terminal."""
+    return escaped(text, keep="\n\t")
 
 
 def _build(target: str) -> tuple[Any, Any, Any]:
@@ -63,13 +72,14 @@ def pack(arguments: argparse.Namespace) -> None:
         environment=_environment(arguments),
         progress=_progress(arguments.quiet),
     )
-    print(f"{summary.path}: {rendering.size_text(summary.size)}{', verified' if summary.verified else ', not verified'}")
+    verified = "verified" if summary.verified else "not verified"
+    print(f"{shown(summary.path, _LONGEST_PATH)}: {rendering.size_text(summary.size)}, {verified}")
     parts = [("own code", dict.fromkeys(summary.own_modules)), ("interned", summary.interned), ("extern", summary.externs)]
     for title, entries in parts:
         if entries:
-            print(f"  {title}: {', '.join(f'{name} {version}' if version else name for name, version in entries.items())}")
+            print(f"  {title}: {', '.join(shown(f'{name} {version}' if version else name) for name, version in entries.items())}")
     for note in summary.notes:
-        print(f"  note: {note}")
+        print(f"  note: {_text(note)}")
 
 
 def verify(arguments: argparse.Namespace) -> None:
@@ -77,7 +87,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
     found = run_verification(arguments.package, environment=_environment(arguments), interpreters=arguments.interpreters)
     if not found.examples:
-        print(f"{arguments.package}: loads; it has no example to repeat ({found.seconds:.1f} s)")
+        print(f"{shown(arguments.package, _LONGEST_PATH)}: loads; it has no example to repeat ({found.seconds:.1f} s)")
         return
     how = "bit-equal" if found.exact else f"within the tolerance, the largest difference is {found.largest:.3g}"
     what = (
@@ -85,7 +95,7 @@ def verify(arguments: argparse.Namespace) -> None:
         if found.compared
         else "the example runs, no result to compare"
     )
-    print(f"{arguments.package}: {what} ({found.seconds:.1f} s)")
+    print(f"{shown(arguments.package, _LONGEST_PATH)}: {what} ({found.seconds:.1f} s)")
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -105,15 +115,12 @@ def run(arguments: argparse.Namespace) -> None:
             kwargs[name] = argument(value)
         else:
             args.append(argument(text))
-    print(
-        call(
-            arguments.package, args, kwargs, example=arguments.example, method=arguments.method, environment=_environment(arguments)
-        )
-    )
+    environment = _environment(arguments)
+    print(_text(call(arguments.package, args, kwargs, example=arguments.example, method=arguments.method, environment=environment)))
 
 
 def sign(arguments: argparse.Namespace) -> None:
-    print(f"{arguments.package}: signed with key {deploy.sign_package(arguments.package, arguments.key)}")
+    print(f"{shown(arguments.package, _LONGEST_PATH)}: signed with key {deploy.sign_package(arguments.package, arguments.key)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,10 +171,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The exit status: 0; 1 for what the command reports as an error; 2 (argparse's) for a wrong command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         arguments.function(arguments)
+        sys.stdout.flush()
     except Error as error:
-        print(f"deploy: {error}", file=sys.stderr)
+        print(f"deploy: {_text(str(error))}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import deploy
-from deploy._deploy import ErrorCode
+from deploy._deploy import ErrorCode, read_manifest
 from deploy._error import Error
-from deploy.package.contents import read_manifest
+from deploy.package.described import described
 
 # Runs inside: a call whose result is told as text, since not every result has a form outside.
 _CALL = """
@@ -81,21 +81,20 @@ def run(
     environment: deploy.Environment | None = None,
 ) -> str:
     """The result of one call as text. Without arguments: the first example's, or the one of that number."""
-    manifest = read_manifest(path) or {"callables": [], "examples": []}
-    described = (
-        manifest["callables"][0] if manifest["callables"] else {"package": "model", "resource": "model.pkl", "method": "__call__"}
-    )
-    examples = manifest["examples"]
+    path = os.fspath(path)
+    found = described(read_manifest(path) or {}, path)
+    examples = found.examples
     if example is None and not args and not kwargs and examples:
         example = 0
     if example is not None and not 0 <= example < len(examples):
-        raise Error(ErrorCode.NOT_FOUND, f"{os.fspath(path)!r} has no example {example}; it has {len(examples)}")
+        raise Error(ErrorCode.NOT_FOUND, f"{path!r} has no example {example}; it has {len(examples)}")
+    called = found.callables[0] if found.callables else {"package": "model", "resource": "model.pkl", "method": "__call__"}
     if example is not None:
-        described = manifest["callables"][examples[example]["callable"]]
+        called = found.callables[examples[example]["callable"]]
     with deploy.InterpreterManager(environment=environment) as manager:
         manager.register_module("deploy_package_run", _CALL)
         package = manager.load_package(pathlib.Path(path))
-        model = package.load_pickle(described["package"], described["resource"])
+        model = package.load_pickle(called["package"], called["resource"])
         inputs = package.load_pickle(*examples[example]["inputs"]) if example is not None else None
         with model.acquire_session() as session:
             if inputs is not None:
@@ -103,4 +102,4 @@ def run(
             else:
                 values = session.global_("deploy_package_run", "inputs_of")(list(args), dict(kwargs or {}))
             call = session.global_("deploy_package_run", "call")
-            return call(session.from_replicated(model), method or described["method"], values).to_value()
+            return call(session.from_replicated(model), method or called["method"], values).to_value()

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import deploy
-from deploy.package import contents, shadow
+from deploy.package import shadow
+from deploy.package.described import described
 from deploy.package.problems import VerificationError
 
 
@@ -54,13 +55,14 @@ def verify(
     """
     start = time.monotonic()
     shown = shown_as or os.fspath(path)
-    manifest = contents.read_manifest(path)
+    manifest = deploy.read_manifest(path)
     if manifest is None:
         raise VerificationError(shown, ["it has no manifest, so there are no examples to repeat (plain torch.package?)"])
+    found = described(manifest, shown)
     environment = environment or deploy.Environment.from_running_python()
     with tempfile.TemporaryDirectory(prefix="deploy-verify-") as scratch:
         folder = pathlib.Path(scratch)
-        interned = [entry["distribution"] for entry in manifest["interned"]]
+        interned = [entry.get("distribution") or "" for entry in manifest.get("interned") or ()]
         request = {
             "package": os.path.abspath(path),
             "interpreters": interpreters,
@@ -68,16 +70,16 @@ def verify(
             "extra_paths": [*map(os.fspath, environment.extra_paths), *extra_paths],
             "private_libraries": list(environment.private_libraries),
             "shared_libraries": list(environment.shared_libraries),
-            "callables": manifest["callables"],
-            "examples": manifest["examples"],
+            "callables": found.callables,
+            "examples": found.examples,
         }
         reports = _run(request, folder, shown)
     failures = [text for report in reports for text in report["failures"]]
     if failures:
         raise VerificationError(shown, list(dict.fromkeys(failures)))
     largest = max((report["largest"] for report in reports), default=0.0)
-    compared = sum(1 for example in manifest["examples"] if example["outputs"])
-    return Verification(len(manifest["examples"]), compared, largest == 0, largest, time.monotonic() - start)
+    compared = sum(1 for example in found.examples if example["outputs"])
+    return Verification(len(found.examples), compared, largest == 0, largest, time.monotonic() - start)
 
 
 def _run(request: dict[str, Any], folder: pathlib.Path, shown: str) -> list[dict[str, Any]]:

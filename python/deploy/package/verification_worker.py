@@ -41,7 +41,7 @@ def run_example(manager: Any, package: Any, described: Any, number: int, example
     model = package.load_pickle(described["package"], described["resource"])
     inputs = package.load_pickle(*example["inputs"])
     outputs = package.load_pickle(*example["outputs"]) if example["outputs"] else None
-    seed, tolerance, threads = example.get("seed", 0), example.get("tolerance"), example.get("threads")
+    seed, tolerance, threads = example["seed"], example["tolerance"], example["threads"]
 
     def run(interpreter: Any) -> dict[str, Any]:
         try:
