@@ -313,7 +313,9 @@ def main():
             traceback.print_exc()
             sys.exit(f"input {number} ({kind}) of seed {options.seed}: see {path}")
     path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # Not ru_maxrss, which a process has from the one that started it.
+    status = pathlib.Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) >> 10
     print(json.dumps({"answered": answered, "refused": refused, "peak_mib": peak}))
 
 

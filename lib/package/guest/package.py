@@ -17,11 +17,13 @@ import importlib
 import importlib.util
 import itertools
 import linecache
+import os
+import re
 import sys
 from importlib.machinery import ModuleSpec
 
 from _deploy import archive as _archive
-from _deploy import externs, resources, unpickle
+from _deploy import externs, guard, resources, unpickle
 
 InvalidPackage = _archive.InvalidPackage
 
@@ -56,43 +58,88 @@ def find_elsewhere(name, path=None):
     for finder in sys.meta_path:
         if finder is _Finder or not hasattr(finder, "find_spec"):
             continue
-        spec = finder.find_spec(name, path)
+        spec = find_by(finder.find_spec, name, path)
         if spec is not None:
             return spec
     return None
 
 
+def find_by(find_spec, name, path):
+    """find_spec(name, path), for a module whose parent may not have been imported: a namespace package asks its parent for
+    its folders, which is a KeyError then."""
+    try:
+        return find_spec(name, path)
+    except KeyError:
+        spec = ModuleSpec(name, None, is_package=True)
+        folders = [os.path.join(folder, name.rpartition(".")[2]) for folder in path or ()]
+        spec.submodule_search_locations = [folder for folder in folders if os.path.isdir(folder)]
+        return spec
+
+
+class _NothingThere:
+    """The finder of the paths that modules out of package files have. There are no folders, and without it Python's zipimport would
+    look into the package file by itself."""
+
+    def find_spec(self, fullname, target=None):
+        return None
+
+    def invalidate_caches(self):
+        pass
+
+
+def _path_hook(path):
+    if any(_is_below(path, importer.filename) for importer in _open.values()):
+        return _NothingThere()
+    raise ImportError("not the path of a package file", path=path)
+
+
+def _is_below(path, filename):
+    return path == filename or path.startswith(filename + "/")
+
+
+def locations(spec):
+    """Where the submodules of a package lie; None for a module that is none. A namespace package that is asked looks anew, and
+    needs its parent in sys.modules for that: what was found is taken."""
+    found = spec.submodule_search_locations
+    return None if found is None else list(getattr(found, "_path", found))
+
+
 def missing_modules(names):
-    """Those of `names` that the environment does not have. Imports a module only where nothing else can tell."""
+    """Those of `names` that the environment does not have. Nothing is imported: the names are a file's that nobody vouched for."""
     return [name for name in names if not _has_module(name)]
 
 
 def _has_module(name):
     if sys.modules.get(name) is not None and name.partition(".")[0] not in _owners:
         return True
-    path = None
+    path = spec = None
     parent = ""
     for part in name.split("."):
-        parent_module = sys.modules.get(parent)
-        if parent_module is not None:
-            path = getattr(parent_module, "__path__", None)
         full = f"{parent}.{part}" if parent else part
-        spec = find_elsewhere(full, path) if not parent or path is not None else None
-        if spec is None:
-            return bool(parent) and _can_import(name)  # a module that its parent makes at run time, like torch._C._nn
-        parent, path = full, spec.submodule_search_locations
+        loaded = sys.modules.get(full)
+        if loaded is not None and parent:
+            parent, path, spec = full, getattr(loaded, "__path__", None), getattr(loaded, "__spec__", None)
+            continue
+        found = find_elsewhere(full, path) if not parent or path is not None else None
+        if found is None:
+            return bool(parent) and _may_make(spec, path, part)
+        parent, path, spec = full, locations(found), found
     return True
 
 
-def _can_import(name):
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # Another module that it needs may be missing: that is for the import itself to report.
-        return error.name is not None and not (name + ".").startswith(error.name + ".")
-    except Exception:
+def _may_make(spec, path, name):
+    """Whether a module may make one called `name` when it runs, like torch._C makes torch._C._nn. A module that is no package may:
+    it is the only way to have any inside. A package may if its source has the name."""
+    if path is None:
         return True
-    return True
+    loader, origin = getattr(spec, "loader", None), getattr(spec, "origin", None)
+    if not hasattr(loader, "get_data") or not isinstance(origin, str) or not origin.endswith(".py"):
+        return False
+    try:
+        source = loader.get_data(origin)
+    except OSError:
+        return False
+    return re.search(rb"\b" + re.escape(name.encode()) + rb"\b", source) is not None
 
 
 class PackageImporter:
@@ -102,11 +149,13 @@ class PackageImporter:
     def __init__(self, archive, package_id=-1, externs=None):
         self.archive = archive
         self.externs = externs
+        self.guard = None if externs is None else guard.Guard(self, externs)
         self.package_id = package_id
         self.filename = archive.path
         self._prefix = f"<torch_package_{next(_numbers)}>"
-        lines = archive.read(".data/extern_modules").decode().splitlines()
-        self.extern_modules = [line.strip() for line in lines if line.strip()]  # no externs: one empty line
+        # As the host splits it, which has checked the names: other characters than these separate nothing.
+        lines = [line.strip(" \t\r") for line in archive.read(".data/extern_modules").decode().split("\n")]
+        self.extern_modules = [line for line in lines if line]  # no externs: one empty line
         self._sources = {}  # module name -> its record, or None for a package without __init__.py
         self._packages = set()
         self._scan()
@@ -161,6 +210,8 @@ class PackageImporter:
         for name in names:
             linecache.cache.pop(sys.modules.pop(name).__dict__.get("__file__"), None)
         _open.pop(self.package_id, None)
+        for path in [path for path in sys.path_importer_cache if isinstance(path, str) and _is_below(path, self.filename)]:
+            del sys.path_importer_cache[path]
         return bool(names)
 
     # Names.
@@ -171,6 +222,20 @@ class PackageImporter:
     def owns(self, name):
         """Whether the package has a module of that (unmangled) name."""
         return name in self._sources
+
+    def is_inside(self, name):
+        """Whether an import of that (unmangled) name is answered by the package. A folder of data is no module of it where the
+        environment has the name."""
+        top = name.partition(".")[0]
+        return top in self._code_tops if self.mangled else _owners.get(top) is self
+
+    def is_namespace(self, name):
+        """Whether a module that is inside is a namespace package, of which the environment may have parts."""
+        return False
+
+    def has_module(self, module):
+        """Whether a module object is the package's."""
+        return getattr(getattr(module, "__spec__", None), "loader", None) is self
 
     def demangle(self, name):
         if name == self._prefix:
@@ -186,8 +251,8 @@ class PackageImporter:
         if name == _SELF:
             return self
         if not self.owns(name):
-            if self.externs is not None:
-                self.externs.check(name, self.filename)
+            if self.guard is not None:
+                self.guard.check(name)
             return importlib.import_module(name)
         import_name = self._import_name(name)
         if _owners.get(import_name.partition(".")[0]) is not self:
@@ -203,20 +268,34 @@ class PackageImporter:
         """`__import__` of mangled modules, of those that ask for the package itself, and where externs are restricted."""
         if level == 0 and name == _SELF:
             return self
-        top = name.partition(".")[0]
-        if level == 0 and self.externs is not None and not self.owns(top):
-            self.externs.check(name, self.filename, fromlist)
+        if self.guard is None or not isinstance(name, str):
+            return self._import(name, globals, locals, fromlist, level)
+        fromlist = tuple(fromlist or ())
+        absolute = self.guard.check_import(name, globals, fromlist, level)
+        if fromlist:  # with it, a relative name means no more than the absolute one
+            name, level = absolute, 0
+        module = self._import(name, globals, locals, fromlist, level)
+        self.guard.check_items(module, [item for item in fromlist if isinstance(item, str) and item != "*"])
+        return module
+
+    def _import(self, name, globals, locals, fromlist, level):
+        top = name.partition(".")[0] if isinstance(name, str) else ""
         if level or not self.mangled or top not in self._code_tops:
             return builtins.__import__(name, globals, locals, fromlist, level)
         # An extern module may lie in an interned package: the package's own module gets it as an attribute.
         for extern in [name, *(f"{name}.{item}" for item in fromlist or () if isinstance(item, str))]:
             parent, _, last = extern.rpartition(".")
             if extern in self.extern_modules and self.owns(parent):
-                setattr(self.import_module(parent), last, importlib.import_module(extern))
+                setattr(self.import_module(parent), last, self._import_extern(extern))
         if not self.owns(name) and name in self.extern_modules:
-            return importlib.import_module(name) if fromlist else self.import_module(top)
+            return self._import_extern(name) if fromlist else self.import_module(top)
         module = builtins.__import__(f"{self._prefix}.{name}", globals, locals, fromlist, 0)
         return module if fromlist else self.import_module(top)
+
+    def _import_extern(self, name):
+        if self.externs is not None:
+            self.externs.check(name, self.filename)
+        return importlib.import_module(name)
 
     # The loader and finder protocols.
 
@@ -372,6 +451,8 @@ def open(package_id, fd, path, records, weights_fd=None, allowed=None, units=Non
 
         importer = tree.TreeImporter(archive, package_id, restriction, units)
     _open[package_id] = importer
+    if _path_hook not in sys.path_hooks:
+        sys.path_hooks.insert(0, _path_hook)
     return Handle(importer)
 
 

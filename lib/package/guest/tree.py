@@ -126,6 +126,28 @@ class Unit:
             spec.loader = _loader_of(type(spec.loader))(fullname, spec.origin, self)
         return spec
 
+    def is_inside(self, name):
+        """Whether an import of `name`, whose top is the unit's, is answered by the unit; `name` may lie in a namespace package of
+        which the environment has parts."""
+        return self._look(name) is not None
+
+    def is_namespace(self, name):
+        return self._look(name) == "namespace"
+
+    def _look(self, name):
+        """ "module", "namespace", or None: the environment's."""
+        path, full = None, ""
+        for part in name.split("."):
+            full = f"{full}.{part}" if full else part
+            spec = _package.find_by(self._find_spec, full, path)
+            if spec is None:
+                loaded = sys.modules.get(full)
+                return "module" if loaded is None or self.has_module(full, loaded) else None
+            if spec.loader is not None:
+                return "module" if self.has_path(spec.origin) else None
+            path = _package.locations(spec)
+        return "namespace"
+
     def prepare(self, module, loader):
         namespace = module.__dict__
         namespace["__torch_package__"] = True
@@ -173,9 +195,27 @@ class TreeImporter(_package.PackageImporter):
     def owns(self, name):
         return name in self._sources or name.partition(".")[0] in self._tops
 
+    def _unit_of(self, name):
+        top = name.partition(".")[0]
+        return next((unit for unit in self._units if top in unit.tops), None)
+
+    def is_inside(self, name):
+        unit = self._unit_of(name)
+        return super().is_inside(name) if unit is None else unit.is_inside(name)
+
+    def is_namespace(self, name):
+        unit = self._unit_of(name)
+        return unit is not None and unit.is_namespace(name)
+
+    def has_module(self, module):
+        unit = self._unit_of(module.__name__)
+        return super().has_module(module) or (unit is not None and unit.has_module(module.__name__, module))
+
     def import_module(self, name, package=None):
         name = self.demangle(name)
         if name.partition(".")[0] in self._tops:
+            if self.guard is not None:
+                self.guard.check(name)
             return importlib.import_module(name)
         return super().import_module(name, package)
 

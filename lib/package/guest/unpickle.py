@@ -32,7 +32,8 @@ class _Unpickler(pickle.Unpickler):
         found = self._load.importer.import_module(module)
         if module == "numpy" and name in ("str", "bool") and not hasattr(found, name):
             return {"str": str, "bool": bool}[name]  # names that numpy had when the package was written
-        return resolve(found, name)
+        guard = self._load.importer.guard
+        return resolve(found, name) if guard is None else guard.resolve(found, name)
 
 
 class Load:
