@@ -84,9 +84,10 @@ struct LoadOptions {
 // shared. A plain torch.package file stays in the manager's interpreters; its modules get other names there
 // ("<torch_package_N>.name") where theirs are taken.
 //
-// The file. It is opened once; to remove it, or rename another over it, changes nothing. Weights are mapped from it: rewritten
-// in place, they change or not, page by page; cut off, the next load fails with kInvalidPackage, and touching a page that is gone
-// ends the process with SIGBUS, as with every mapped file. in_memory is immune to both.
+// The file. It is opened once; to remove it, or rename another over it, changes nothing. One that is written to while it is loaded
+// gives kInvalidPackage. Weights are mapped from it: rewritten in place, they change or not, page by page; cut off, the next load
+// fails with kInvalidPackage, and touching a page that is gone ends the process with SIGBUS, as with every mapped file. in_memory
+// is immune to both.
 //
 // The end. When the last handle on a package and on what was loaded from it is gone, its objects, modules and mappings leave every
 // interpreter, idle ones a moment later; what other code holds of them stays.

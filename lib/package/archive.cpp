@@ -1,16 +1,10 @@
 #include "lib/package/archive.h"
 
 #include <algorithm>
-#include <cstring>
-#include <type_traits>
+#include <unordered_set>
+#include <utility>
 
-// The zip format, as far as packages use it (PKWARE's APPNOTE, sections 4.3 and 4.5):
-//
-//   [local header, name, extra, data] ...  [central directory: one entry a file]  [zip64 end, zip64 locator]  [end, comment]
-//
-// The end record lies within the last 64 KiB and says where the central directory is; its entries say where each local header is,
-// and only the local header says where the data begins, because its extra field (PyTorch pads it, so that data is 64-byte aligned)
-// differs from the directory's. Sizes and offsets of 2^32-1 stand for a 64-bit number in the entry's zip64 extra field.
+#include "lib/package/zip_table.h"
 
 namespace deploy {
 
@@ -38,280 +32,144 @@ bool is_utf8(std::string_view text) {
 
 namespace {
 
-using Bytes = std::span<const std::byte>;
-
-constexpr std::uint32_t kLocalSignature = 0x04034b50, kEntrySignature = 0x02014b50, kEndSignature = 0x06054b50;
-constexpr std::uint32_t kEnd64Signature = 0x06064b50, kLocator64Signature = 0x07064b50;
-constexpr std::size_t kLocalSize = 30, kEntrySize = 46, kEndSize = 22, kEnd64Size = 56, kLocator64Size = 20;
-constexpr std::uint32_t kSeeZip64 = 0xffffffff;
-constexpr std::uint16_t kZip64Extra = 0x0001, kEncrypted = 0x0001, kStored = 0, kDeflated = 8;
 constexpr std::uint64_t kMostDeflated = 1032;  // bytes that one byte can inflate to
+constexpr std::size_t kLongestPart = 255;      // what file systems take
 
-// Whether [offset, offset + size) lies inside `limit` bytes; safe against overflow.
-bool inside(std::uint64_t offset, std::uint64_t size, std::uint64_t limit) { return offset <= limit && size <= limit - offset; }
-
-// A little-endian number; the caller has checked that it is there.
-template <class T>
-T read(Bytes bytes, std::uint64_t at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof(T));
-  return value;
-}
-
-std::string_view text(Bytes bytes, std::uint64_t at, std::size_t size) {
-  return {reinterpret_cast<const char*>(bytes.data() + at), size};
-}
-
-// For messages: what may be in a name that was not checked.
-std::string quoted(std::string_view name) {
-  std::string out = "'";
-  for (const char c : name.substr(0, 200)) out += c >= 0x20 && c < 0x7f ? c : '?';
-  return out + "'";
-}
-
-// The reason why `name` cannot be a record's, or null. Records become file names and module names.
-const char* name_problem(std::string_view name) {
+// The reason why `name` cannot be a record's, or empty. Records become file names and module names.
+std::string name_problem(std::string_view name) {
   if (name.empty()) return "is empty";
   if (name.front() == '/') return "is an absolute path";
+  if (name.size() > Archive::kLongestName) {
+    return "has " + std::to_string(name.size()) + " bytes; expected at most " + std::to_string(Archive::kLongestName);
+  }
   if (name.find('\\') != name.npos) return "has a backslash";
   if (std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
     return "has a control character";
   if (!is_utf8(name)) return "is not UTF-8";
-  for (std::size_t start = 0; start <= name.size();) {
+  std::size_t depth = 0;
+  for (std::size_t start = 0; start <= name.size(); ++depth) {
     const std::size_t end = std::min(name.find('/', start), name.size());
     const std::string_view part = name.substr(start, end - start);
     if (part == "..") return "leaves the archive ('..')";
     if (part.empty() || part == ".") return "has an empty or '.' component";
+    if (part.size() > kLongestPart) {
+      return "has a component of " + std::to_string(part.size()) + " bytes; expected at most " + std::to_string(kLongestPart);
+    }
     start = end + 1;
   }
-  return nullptr;
+  if (depth > Archive::kDeepest + 1) {
+    return "has " + std::to_string(depth - 1) + " folders; expected at most " + std::to_string(Archive::kDeepest);
+  }
+  return {};
 }
 
-struct Directory {
-  std::uint64_t offset = 0, size = 0, count = 0;
-};
-
-struct Entry {
-  std::string_view name;
-  std::uint64_t header = 0;  // of the local header
-  Record record;
-};
-
-class Parser {
+// What the directory says of the entries, before anything else of the file is read.
+class EntryCheck {
  public:
-  Parser(Bytes file, const std::string& path) : file_(file), path_(path) {}
+  explicit EntryCheck(const std::string& path) : path_(path) {}
 
-  Result<std::vector<Entry>> entries() {
-    if (file_.empty()) return damaged("is empty (0 bytes); expected a package, a zip file written by torch.package");
-    Result<Directory> directory = find_directory();
-    if (!directory) return std::move(directory.failure());
-    directory_ = *directory;
-    std::vector<Entry> entries;
-    entries.reserve(static_cast<std::size_t>(directory_.count));
-    std::uint64_t at = directory_.offset;
-    for (std::uint64_t i = 0; i < directory_.count; ++i) {
-      Entry entry;
-      Result<std::uint64_t> next = read_entry(at, entry);
-      if (!next) return std::move(next.failure());
-      at = *next;
-      if (!entry.name.empty()) entries.push_back(std::move(entry));
+  Result<void> check(const ZipTable& table) const {
+    std::uint64_t stored = 0, inflated = 0;
+    for (const ZipEntry& entry : table.entries) {
+      if (Result<void> checked = check(entry); !checked) return checked;
+      if (entry.method != ZipEntry::kDeflated) continue;
+      // Neither sum overflows: no entry says that it is larger than the file, or more than a thousand times as large inflated.
+      if (entry.stored_size > table.directory_offset)
+        return damaged("has a record " + quoted_name(entry.name) + " that is larger than the file");
+      stored += entry.stored_size;
+      inflated += entry.size;
     }
-    if (Result<void> checked = check_overlap(entries); !checked) return std::move(checked.failure());
-    return entries;
+    if (inflated > Archive::kFreeInflated && (inflated - Archive::kFreeInflated) / Archive::kMostInflated > stored) {
+      return damaged("has deflated records of " + std::to_string(stored) + " bytes that say they are " + std::to_string(inflated) +
+                     " bytes; expected at most " + std::to_string(Archive::kMostInflated) + " times as many and " +
+                     std::to_string(Archive::kFreeInflated) + " more (write the package without compression)");
+    }
+    return {};
   }
-
-  // Where the comment begins, once entries() has succeeded.
-  std::uint64_t comment_offset() const { return comment_offset_; }
-
-  Failure damaged(const std::string& problem) const { return {ErrorCode::kInvalidPackage, "'" + path_ + "' " + problem}; }
 
  private:
-  Result<Directory> find_directory() {
-    const std::size_t size = file_.size();
-    const std::size_t last = size >= kEndSize ? size - kEndSize : 0, first = last > 0xffff ? last - 0xffff : 0;
-    for (std::size_t at = last + 1; size >= kEndSize && at-- > first;) {
-      if (read<std::uint32_t>(file_, at) != kEndSignature) continue;
-      if (at + kEndSize + read<std::uint16_t>(file_, at + 20) != size) continue;  // the comment has to end with the file
-      comment_offset_ = at + kEndSize;
-      return read_end(at);
-    }
-    const bool zip = size >= 4 && read<std::uint32_t>(file_, 0) == kLocalSignature;
-    return damaged(zip ? "is a truncated zip file: it begins as one, but its end record is missing (" + std::to_string(size) +
-                             " bytes)"
-                       : "is no package: not a zip file (" + std::to_string(size) + " bytes, no zip end record)");
-  }
+  Failure damaged(const std::string& problem) const { return damaged_zip(path_, problem); }
 
-  Result<Directory> read_end(std::size_t at) const {
-    const auto disk = read<std::uint16_t>(file_, at + 4), directory_disk = read<std::uint16_t>(file_, at + 6);
-    Directory directory{read<std::uint32_t>(file_, at + 16), read<std::uint32_t>(file_, at + 12),
-                        read<std::uint16_t>(file_, at + 10)};
-    std::uint64_t end = at;
-    const bool zip64 = directory.offset == kSeeZip64 || directory.size == kSeeZip64 || directory.count == 0xffff;
-    if (zip64 && at >= kLocator64Size && read<std::uint32_t>(file_, at - kLocator64Size) == kLocator64Signature) {
-      end = read<std::uint64_t>(file_, at - kLocator64Size + 8);
-      if (!inside(end, kEnd64Size, at - kLocator64Size) || read<std::uint32_t>(file_, end) != kEnd64Signature) {
-        return damaged("is a damaged zip file: its zip64 end record is not where its locator says (" + std::to_string(end) + ")");
-      }
-      directory = {read<std::uint64_t>(file_, end + 48), read<std::uint64_t>(file_, end + 40),
-                   read<std::uint64_t>(file_, end + 32)};
-    } else if (disk != directory_disk || (disk != 0 && disk != 0xffff)) {
-      return damaged("is one part of a zip file of several parts, which is not supported");
-    }
-    if (!inside(directory.offset, directory.size, end)) {
-      return damaged("is a damaged or truncated zip file: its directory (" + std::to_string(directory.size) + " bytes at " +
-                     std::to_string(directory.offset) + ") does not fit before its end record at " + std::to_string(end));
-    }
-    if (directory.count > directory.size / kEntrySize) {
-      return damaged("is a damaged zip file: a directory of " + std::to_string(directory.size) + " bytes cannot have " +
-                     std::to_string(directory.count) + " entries");
-    }
-    return directory;
-  }
-
-  // Reads the directory entry at `at`, and the local header that it names; gives where the next entry begins. A folder leaves
-  // `entry` unnamed.
-  Result<std::uint64_t> read_entry(std::uint64_t at, Entry& entry) const {
-    const std::uint64_t end = directory_.offset + directory_.size;
-    if (!inside(at, kEntrySize, end) || read<std::uint32_t>(file_, at) != kEntrySignature) {
-      return damaged("is a damaged zip file: no directory entry at " + std::to_string(at));
-    }
-    const auto name_size = read<std::uint16_t>(file_, at + 28), extra_size = read<std::uint16_t>(file_, at + 30);
-    const std::uint64_t next = at + kEntrySize + name_size + extra_size + read<std::uint16_t>(file_, at + 32);
-    if (next > end) return damaged("is a damaged zip file: the directory entry at " + std::to_string(at) + " is cut off");
-    const std::string_view name = text(file_, at + kEntrySize, name_size);
-    if (name.ends_with('/')) return next;
-
-    entry.name = name;
-    if (const char* problem = name_problem(name)) return damaged("has a record whose name " + quoted(name) + " " + problem);
-    const auto flags = read<std::uint16_t>(file_, at + 8), method = read<std::uint16_t>(file_, at + 10);
-    if (flags & kEncrypted) return damaged("has an encrypted record " + quoted(name) + ", which is not supported");
-    if (method != kStored && method != kDeflated) {
-      return damaged("has a record " + quoted(name) + " of compression method " + std::to_string(method) +
+  Result<void> check(const ZipEntry& entry) const {
+    const std::string name = quoted_name(entry.name);
+    std::string_view stem = entry.name;
+    if (entry.is_folder()) stem.remove_suffix(1);
+    if (const std::string problem = name_problem(stem); !problem.empty())
+      return damaged("has a record whose name " + name + " " + problem);
+    if (entry.method != ZipEntry::kStored && entry.method != ZipEntry::kDeflated) {
+      return damaged("has a record " + name + " of compression method " + std::to_string(entry.method) +
                      "; expected stored (0) or deflated (8)");
     }
-    entry.record.deflated = method == kDeflated;
-    entry.record.stored_size = read<std::uint32_t>(file_, at + 20);
-    entry.record.size = read<std::uint32_t>(file_, at + 24);
-    entry.record.checksum = read<std::uint32_t>(file_, at + 16);
-    entry.header = read<std::uint32_t>(file_, at + 42);
-    if (!read_zip64(file_.subspan(at + kEntrySize + name_size, extra_size), entry)) {
-      return damaged("has a record " + quoted(name) + " without its zip64 sizes");
+    const std::string size = std::to_string(entry.size), stored_size = std::to_string(entry.stored_size);
+    if (entry.is_folder() && entry.size != 0) return damaged("has a folder " + name + " with data of " + size + " bytes");
+    if (entry.method == ZipEntry::kDeflated && entry.size / kMostDeflated > entry.stored_size) {
+      return damaged("has a deflated record " + name + " of " + stored_size + " bytes that says it is " + size + " bytes");
     }
-    if (is_link(at)) return damaged("has a symbolic link " + quoted(name) + "; expected files only");
-    if (entry.record.deflated && entry.record.size / kMostDeflated > entry.record.stored_size) {
-      return damaged("has a deflated record " + quoted(name) + " of " + std::to_string(entry.record.stored_size) +
-                     " bytes that says it is " + std::to_string(entry.record.size) + " bytes");
-    }
-    if (!entry.record.deflated && entry.record.size != entry.record.stored_size) {
-      return damaged("has a stored record " + quoted(name) + " of two sizes: " + std::to_string(entry.record.size) + " and " +
-                     std::to_string(entry.record.stored_size));
-    }
-    if (Result<void> local = read_local(entry); !local) return std::move(local.failure());
-    return next;
-  }
-
-  // Written on a Unix machine, which keeps the file's mode in the upper half of the attributes, and a link by that.
-  bool is_link(std::uint64_t at) const {
-    constexpr std::uint32_t kUnix = 3, kTypeMask = 0170000, kLink = 0120000;
-    return read<std::uint16_t>(file_, at + 4) >> 8 == kUnix && (read<std::uint32_t>(file_, at + 38) >> 16 & kTypeMask) == kLink;
-  }
-
-  // Replaces the numbers of `entry` that the directory left to its zip64 field, in the field's order. False: the field is missing
-  // or short.
-  static bool read_zip64(Bytes extra, Entry& entry) {
-    std::uint64_t* const numbers[] = {&entry.record.size, &entry.record.stored_size, &entry.header};
-    const bool wanted = std::any_of(std::begin(numbers), std::end(numbers), [](auto* n) { return *n == kSeeZip64; });
-    if (!wanted) return true;
-    for (std::size_t at = 0; inside(at, 4, extra.size());) {
-      const auto id = read<std::uint16_t>(extra, at), size = read<std::uint16_t>(extra, at + 2);
-      at += 4;
-      if (!inside(at, size, extra.size())) return false;
-      if (id == kZip64Extra) {
-        std::size_t used = 0;
-        for (std::uint64_t* number : numbers) {
-          if (*number != kSeeZip64) continue;
-          if (!inside(used, 8, size)) return false;
-          *number = read<std::uint64_t>(extra, at + used);
-          used += 8;
-        }
-        return true;
-      }
-      at += size;
-    }
-    return false;
-  }
-
-  Result<void> read_local(Entry& entry) const {
-    const std::uint64_t at = entry.header;
-    if (!inside(at, kLocalSize, directory_.offset) || read<std::uint32_t>(file_, at) != kLocalSignature) {
-      return damaged("is a damaged zip file: no header of record " + quoted(entry.name) + " at " + std::to_string(at));
-    }
-    const auto name_size = read<std::uint16_t>(file_, at + 26), extra_size = read<std::uint16_t>(file_, at + 28);
-    entry.record.offset = at + kLocalSize + name_size + extra_size;
-    if (!inside(entry.record.offset, entry.record.stored_size, directory_.offset)) {
-      return damaged("is a damaged or truncated zip file: record " + quoted(entry.name) + " (" +
-                     std::to_string(entry.record.stored_size) + " bytes at " + std::to_string(entry.record.offset) +
-                     ") does not fit before the directory at " + std::to_string(directory_.offset));
-    }
-    if (const std::string_view name = text(file_, at + kLocalSize, name_size); name != entry.name) {
-      return damaged("is a damaged zip file: record " + quoted(entry.name) + " is called " + quoted(name) + " in its own header");
+    if (entry.method == ZipEntry::kStored && entry.size != entry.stored_size) {
+      return damaged("has a stored record " + name + " of two sizes: " + size + " and " + stored_size);
     }
     return {};
   }
 
-  Result<void> check_overlap(const std::vector<Entry>& entries) const {
-    std::vector<const Entry*> sorted;
-    for (const Entry& entry : entries) sorted.push_back(&entry);
-    std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->header < b->header; });
-    for (std::size_t i = 1; i < sorted.size(); ++i) {
-      const Record& before = sorted[i - 1]->record;
-      if (sorted[i]->header < before.offset + before.stored_size) {
-        return damaged("is a damaged zip file: records " + quoted(sorted[i - 1]->name) + " and " + quoted(sorted[i]->name) +
-                       " overlap");
-      }
-    }
-    return {};
-  }
-
-  Bytes file_;
   const std::string& path_;
-  Directory directory_;
-  std::uint64_t comment_offset_ = 0;
 };
+
+std::vector<Record> records_of(const ZipTable& table) {
+  std::vector<Record> records;
+  records.reserve(table.entries.size());
+  for (const ZipEntry& entry : table.entries) {
+    if (entry.is_folder()) continue;
+    const bool deflated = entry.method == ZipEntry::kDeflated;
+    records.push_back({std::string(entry.name), entry.offset, entry.stored_size, entry.size, deflated, entry.checksum});
+  }
+  return records;
+}
 
 }  // namespace
 
-Result<Archive> Archive::parse(std::span<const std::byte> file, const std::string& path) {
-  Parser parser(file, path);
-  Result<std::vector<Entry>> entries = parser.entries();
-  if (!entries) return std::move(entries.failure());
+Result<Archive> Archive::parse(std::span<const std::byte> file, const std::string& path) { return read(MemorySource(file), path); }
+
+Result<Archive> Archive::read(const ByteSource& file, const std::string& path) {
+  Result<ZipTable> table = read_zip_table(file, path);
+  if (!table) return std::move(table.failure());
+  const auto damaged = [&](const std::string& problem) { return damaged_zip(path, problem); };
+  if (Result<void> checked = EntryCheck(path).check(*table); !checked) return std::move(checked.failure());
+  if (Result<void> located = read_local_headers(file, path, *table); !located) return std::move(located.failure());
+  std::vector<Record> records = records_of(*table);
 
   Archive archive;
-  archive.comment_offset_ = parser.comment_offset();
-  archive.comment_ = text(file, parser.comment_offset(), file.size() - parser.comment_offset());
+  archive.comment_offset_ = table->comment_offset;
+  archive.comment_ = std::move(table->comment);
   std::string found;
-  bool one_root = !entries->empty();
-  for (const Entry& entry : *entries) {
-    if (found.size() < 300) found.append(found.empty() ? "" : ", ").append(entry.name);
-    const std::size_t slash = entry.name.find('/');
-    const std::string_view root = slash == entry.name.npos ? std::string_view() : entry.name.substr(0, slash);
+  bool one_root = !records.empty();
+  for (const Record& record : records) {
+    if (found.size() < 300) found.append(found.empty() ? "" : ", ").append(record.name);
+    const std::string root = record.name.substr(0, record.name.find('/') + 1);  // with the slash; empty: there is none
     if (archive.root_.empty()) archive.root_ = root;
     one_root = one_root && !root.empty() && root == archive.root_;
   }
   if (!one_root) {
-    return parser.damaged("is a zip file but no package: expected all records in one root folder; found: " +
-                          (found.empty() ? "none" : found));
+    return damaged("is a zip file but no package: expected all records in one root folder; found: " +
+                   (found.empty() ? "none" : found));
   }
-  for (Entry& entry : *entries) {
-    entry.record.name = entry.name.substr(archive.root_.size() + 1);
-    if (!archive.index_.emplace(entry.record.name, archive.records_.size()).second) {
-      return parser.damaged("has two records of the name " + quoted(entry.record.name));
+  archive.root_.pop_back();
+  archive.records_ = std::move(records);
+  archive.index_.reserve(archive.records_.size());
+  for (std::size_t i = 0; i < archive.records_.size(); ++i) {
+    std::string& name = archive.records_[i].name;
+    name.erase(0, archive.root_.size() + 1);
+    if (!archive.index_.emplace(name, i).second) return damaged("has two records of the name " + quoted_name(name));
+  }
+  const std::string start = archive.root_ + "/";
+  for (const ZipEntry& entry : table->entries) {
+    if (!entry.is_folder() || !entry.name.starts_with(start)) continue;
+    if (archive.find(entry.name.substr(start.size(), entry.name.size() - start.size() - 1))) {
+      return damaged("has a folder and a record of the name " + quoted_name(entry.name));
     }
-    archive.records_.push_back(std::move(entry.record));
   }
   if (!archive.find(".data/extern_modules")) {
-    return parser.damaged("is a zip file but no package: no record '" + archive.root_ +
-                          "/.data/extern_modules', which torch.package writes; found: " + found);
+    return damaged("is a zip file but no package: no record '" + archive.root_ +
+                   "/.data/extern_modules', which torch.package writes; found: " + found);
   }
   return archive;
 }

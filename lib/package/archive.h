@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lib/package/byte_source.h"
 #include "lib/support/result.h"
 
 namespace deploy {
@@ -33,11 +34,21 @@ struct Record {
 bool is_utf8(std::string_view text);
 
 // The records of a package: a zip file whose entries all lie in one root folder. Reads the directory and the headers only, never
-// the data. Nothing in the file is trusted: whatever the bytes, parse() gives records that lie inside the file and do not overlap,
-// or a kInvalidPackage that says what was found.
+// the data. Nothing in the file is trusted: whatever the bytes, read() gives records that lie inside the file and do not overlap,
+// or a kInvalidPackage that says what was found. What other readers of zip files could understand differently is refused (see
+// zip_table.cpp), and so is what no honest package has and what would cost more memory than the file's size accounts for:
+//
+//   a name of more than kLongestName bytes, with more than kDeepest folders or a part of more than 255 bytes
+//   more than 2^20 records, or a directory of more than 256 MB
+//   deflated records that say they are more than kFreeInflated + kMostInflated times their bytes in the file, together
 class Archive {
  public:
-  // `path` is for messages only.
+  static constexpr std::size_t kLongestName = 2048, kDeepest = 64;
+  static constexpr std::uint64_t kFreeInflated = 64 << 20, kMostInflated = 32;
+
+  // Of a file that may change meanwhile: then it is the file as it was, or a kInvalidPackage. `path` is for messages only.
+  static Result<Archive> read(const ByteSource& file, const std::string& path);
+  // Of a file in memory.
   static Result<Archive> parse(std::span<const std::byte> file, const std::string& path);
 
   // In file order.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,14 +11,20 @@ namespace {
 
 using Json = nlohmann::json;
 
+// What is longer is nobody's name or version, and would be repeated in messages.
+constexpr std::size_t kLongestText = Archive::kLongestName, kLongestVersion = 200, kLongestReason = 1 << 16;
+// How many values a manifest may have: some for the whole, and three for each record, which may be a module too.
+constexpr std::size_t kFreeValues = 100'000, kMostPerRecord = 6;
+
 // Reads members of an object. The first one that is not of its type makes the whole reading fail, with its path as the reason; one
 // that is missing or null is left as it is.
 class Reader {
  public:
-  void read(const Json& object, const char* name, std::string& out) {
+  void read(const Json& object, const char* name, std::string& out, std::size_t longest = kLongestText) {
     if (const Json* value = member(object, name))
-      expect(value->is_string(), name, "a string") && (out = value->get<std::string>(), true);
+      expect(value->is_string(), name, "a string") && fits(*value, name, longest) && (out = value->get<std::string>(), true);
   }
+  void read_version(const Json& object, const char* name, std::string& out) { read(object, name, out, kLongestVersion); }
   void read(const Json& object, const char* name, bool& out) {
     if (const Json* value = member(object, name)) expect(value->is_boolean(), name, "true or false") && (out = value->get<bool>());
   }
@@ -29,8 +34,9 @@ class Reader {
     }
   }
   void read(const Json& object, const char* name, std::vector<std::string>& out) {
-    each(object, name,
-         [&](const Json& item) { expect(item.is_string(), name, "strings") && (out.push_back(item.get<std::string>()), true); });
+    each(object, name, [&](const Json& item) {
+      expect(item.is_string(), name, "strings") && fits(item, name, kLongestText) && (out.push_back(item.get<std::string>()), true);
+    });
   }
   void read(const Json& object, const char* name, std::pair<std::string, std::string>& out) {
     if (!member(object, name)) return;
@@ -59,6 +65,11 @@ class Reader {
   const std::string& problem() const { return problem_; }
 
  private:
+  bool fits(const Json& text, const char* name, std::size_t longest) {
+    const std::size_t size = text.get_ref<const std::string&>().size();
+    return size <= longest ||
+           expect(false, name, ("a text of at most " + std::to_string(longest) + " bytes; it has " + std::to_string(size)).c_str());
+  }
   static const Json* member(const Json& object, const char* name) {
     const auto found = object.find(name);
     return found == object.end() || found->is_null() ? nullptr : &*found;
@@ -92,15 +103,15 @@ void read_callables(Reader& reader, const Json& json, Manifest& manifest) {
 void read_modules(Reader& reader, const Json& json, Manifest& manifest) {
   reader.each_object(json, "interned", manifest.interned, [&](const Json& item, Manifest::Distribution& distribution) {
     reader.read(item, "distribution", distribution.name);
-    reader.read(item, "version", distribution.version);
+    reader.read_version(item, "version", distribution.version);
     reader.read(item, "modules", distribution.modules);
-    reader.read(item, "reason", distribution.reason);
+    reader.read(item, "reason", distribution.reason, kLongestReason);
   });
   reader.read(json, "own_modules", manifest.own_modules);
   reader.each_object(json, "externs", manifest.externs, [&](const Json& item, Manifest::Extern& needed) {
     reader.read(item, "module", needed.module);
     reader.read(item, "distribution", needed.distribution);
-    reader.read(item, "version", needed.version);
+    reader.read_version(item, "version", needed.version);
     reader.read(item, "stdlib", needed.standard_library);
   });
 }
@@ -135,12 +146,50 @@ void read_records(Reader& reader, const Json& json, const Archive& archive, Pack
   }
 }
 
+// Counts the values of a JSON text without making any of them, and stops where there are too many.
+class Counter : public nlohmann::json_sax<Json> {
+ public:
+  explicit Counter(std::size_t most) : left_(most) {}
+  bool too_many() const { return too_many_; }
+
+  bool null() override { return one(); }
+  bool boolean(bool) override { return one(); }
+  bool number_integer(number_integer_t) override { return one(); }
+  bool number_unsigned(number_unsigned_t) override { return one(); }
+  bool number_float(number_float_t, const string_t&) override { return one(); }
+  bool string(string_t&) override { return one(); }
+  bool binary(binary_t&) override { return one(); }
+  bool start_object(std::size_t) override { return one(); }
+  bool start_array(std::size_t) override { return one(); }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(std::size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  bool one() {
+    too_many_ = left_ == 0;
+    left_ -= too_many_ ? 0 : 1;
+    return !too_many_;
+  }
+
+  std::size_t left_;
+  bool too_many_ = false;
+};
+
 }  // namespace
 
 Result<PackageManifest> PackageManifest::parse(std::string text, const Archive& archive, const std::string& path) {
   const auto damaged = [&](const std::string& problem) {
     return Failure{ErrorCode::kInvalidPackage, "the manifest of package '" + path + "' " + problem};
   };
+  const std::size_t most_values = kFreeValues + kMostPerRecord * archive.records().size();
+  Counter counter(most_values);
+  (void)Json::sax_parse(text, &counter);
+  if (counter.too_many()) {
+    return damaged("has more than " + std::to_string(most_values) + " values, for a package of " +
+                   std::to_string(archive.records().size()) + " records");
+  }
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return damaged("is no JSON object (" + std::to_string(text.size()) + " bytes)");
   const auto format = json.find("format");
@@ -154,8 +203,8 @@ Result<PackageManifest> PackageManifest::parse(std::string text, const Archive& 
   Reader reader;
   out.manifest.format = format->get<int>();
   reader.read(json, "writer", out.manifest.writer);
-  reader.read(json, "python", out.manifest.python);
-  reader.read(json, "torch", out.manifest.torch);
+  reader.read_version(json, "python", out.manifest.python);
+  reader.read_version(json, "torch", out.manifest.torch);
   read_callables(reader, json, out.manifest);
   read_modules(reader, json, out.manifest);
   read_records(reader, json, archive, out);

@@ -20,21 +20,9 @@ namespace {
 constexpr std::size_t kPiece = 1 << 20;
 // Weights whose checksums are compared unless the options say otherwise: what takes some 50 ms.
 constexpr std::uint64_t kSmallWeights = 64 << 20;
-// A manifest of 100,000 records has 15 MB.
-constexpr std::uint64_t kLargestManifest = 256 << 20;
-
-// At most `size` bytes; fewer only at the file's end.
-Result<std::size_t> read_at(int descriptor, std::byte* data, std::size_t size, std::uint64_t offset, const std::string& path) {
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t n = ::pread(descriptor, data + done, size - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Failure{ErrorCode::kSystem, "cannot read '" + path + "': " + std::strerror(errno)};
-    if (n == 0) break;
-    done += static_cast<std::size_t>(n);
-  }
-  return done;
-}
+// How large a manifest may be: what it says of a record, whose name JSON may escape, and what it says of the whole. One of 100,000
+// records has 15 MB.
+constexpr std::uint64_t kFreeManifest = 1 << 20, kMostPerRecord = 256, kMostPerByte = 6;
 
 // zlib's state for data without a header, as zip files have it.
 class Inflater {
@@ -76,15 +64,27 @@ Result<PackageFile> PackageFile::open(const std::string& path, const FileOptions
   package.path_ = path;
   package.options_ = options;
   if (Result<void> found = package.find_file(); !found) return std::move(found.failure());
-  if (Result<void> found = package.find_records(); !found) return std::move(found.failure());
-  if (options.verify() || options.in_memory) {
-    if (Result<void> copied = package.copy_and_verify(); !copied) return std::move(copied.failure());
+  Result<void> read = package.read_tables();
+  // Whatever is wrong with a file that is being written may be for that reason.
+  if (read || read.failure().code == ErrorCode::kInvalidPackage) {
+    if (Result<void> same = package.check_unchanged(); !same) return std::move(same.failure());
   }
-  if (Result<void> found = package.find_manifest(); !found) return std::move(found.failure());
+  if (!read) return std::move(read.failure());
   return package;
 }
 
+Result<void> PackageFile::read_tables() {
+  if (Result<void> found = find_records(); !found) return found;
+  if (options_.verify() || options_.in_memory) {
+    if (Result<void> copied = copy_and_verify(); !copied) return copied;
+  }
+  return find_manifest();
+}
+
 Result<void> PackageFile::find_file() {
+  if (const std::string problem = path_problem(path_); !problem.empty()) {
+    return Failure{ErrorCode::kInvalidArgument, "the path of a package, " + quoted_path(path_) + ", " + problem};
+  }
   Result<FileDescriptor> file = FileDescriptor::open(path_);
   if (!file) {
     Failure& failure = file.failure();
@@ -92,18 +92,31 @@ Result<void> PackageFile::find_file() {
     return std::move(failure).within("package");
   }
   file_ = std::move(*file);
-  struct stat status{};
-  if (::fstat(file_.get(), &status) != 0)
-    return Failure{ErrorCode::kSystem, "cannot stat '" + path_ + "': " + std::strerror(errno)};
-  identity_ = {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino), status.st_size,
-               status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+  Result<Identity> identity = identify();
+  if (!identity) return std::move(identity.failure());
+  identity_ = *identity;
   return {};
 }
 
+Result<PackageFile::Identity> PackageFile::identify() const {
+  struct stat status{};
+  if (::fstat(file_.get(), &status) != 0)
+    return Failure{ErrorCode::kSystem, "cannot stat '" + path_ + "': " + std::strerror(errno)};
+  return Identity{static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino), status.st_size,
+                  status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+Result<void> PackageFile::check_unchanged() const {
+  const Result<Identity> now = identify();
+  if (!now) return now.failure();
+  if (*now == identity_) return {};
+  return damaged("was " + std::string((*now)[2] < identity_[2] ? "cut off" : "changed") +
+                 " while it was being read: " + std::to_string((*now)[2]) + " bytes, and had " + std::to_string(identity_[2]) +
+                 " before; write a new file and rename it over the old one");
+}
+
 Result<void> PackageFile::find_records() {
-  const Result<MappedFile> mapping = MappedFile::map(contents(), 0, static_cast<std::uint64_t>(identity_[2]));
-  if (!mapping) return mapping.failure();
-  Result<Archive> archive = Archive::parse(mapping->bytes(), path_);
+  Result<Archive> archive = Archive::read(FileSource(contents(), static_cast<std::uint64_t>(identity_[2]), path_), path_);
   if (!archive) return std::move(archive.failure());
   archive_ = std::move(*archive);
   return {};
@@ -173,11 +186,13 @@ Result<PackageFile::Digests> PackageFile::copy(int target) const {
       end = std::min(end, (*next)->offset + (copied ? 0 : (*next)->stored_size));
     }
     const std::span<std::byte> bytes(piece.data(), static_cast<std::size_t>(end - at));
-    const Result<std::size_t> read = read_at(file_.get(), bytes.data(), bytes.size(), at, path_);
+    const Result<std::size_t> read = read_at(file_.get(), bytes, at, path_);
     if (!read) return read.failure();
     if (*read != bytes.size()) return damaged("was cut off while it was being read");
     if (at == archive_.comment_offset()) signed_part = Sha256(whole).finish();
     whole.add(bytes);
+    // Zeros are what the copy has there already: a file of holes costs no memory.
+    copied = copied && std::ranges::any_of(bytes, [](std::byte each) { return each != std::byte{0}; });
     for (std::size_t done = 0; copied && done < bytes.size();) {
       const ssize_t n = ::pwrite(target, bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
       if (n < 0 && errno == EINTR) continue;
@@ -193,9 +208,13 @@ Result<PackageFile::Digests> PackageFile::copy(int target) const {
 Result<void> PackageFile::find_manifest() {
   const Record* record = archive_.find(kManifestRecord);
   if (!record) return {};
-  if (record->size > kLargestManifest) return damaged("has a manifest of " + std::to_string(record->size) + " bytes");
-  if (Result<void> checked = check([&](const Record& each) { return &each == record; }); !checked) return checked;
-  Result<std::string> text = read(*record);
+  std::uint64_t most = kFreeManifest;
+  for (const Record& each : archive_.records()) most += kMostPerRecord + kMostPerByte * each.name.size();
+  if (record->size > most) {
+    return damaged("has a manifest of " + std::to_string(record->size) + " bytes; expected at most " + std::to_string(most) +
+                   " for a package of " + std::to_string(archive_.records().size()) + " records");
+  }
+  Result<std::string> text = read_checked(*record);
   if (!text) return std::move(text.failure());
   Result<PackageManifest> manifest = PackageManifest::parse(std::move(*text), archive_, path_);
   if (!manifest) return std::move(manifest.failure());
@@ -220,10 +239,18 @@ Result<void> PackageFile::check(const std::function<bool(const Record&)>& which)
     });
     if (!done) return done;
     if (checksum != record.checksum) {
-      return damaged("is damaged: record '" + record.name + "' does not have the checksum that the file says (CRC-32)");
+      return wrong_checksum(record);
     }
   }
   return {};
+}
+
+Result<std::string> PackageFile::read_checked(const Record& record) const {
+  Result<std::string> data = read(record);
+  if (!data || options_.verify()) return data;
+  const uLong checksum = crc32_z(0, reinterpret_cast<const Bytef*>(data->data()), data->size());
+  if (checksum != record.checksum) return wrong_checksum(record);
+  return data;
 }
 
 Result<std::string> PackageFile::read(const Record& record) const {
@@ -261,13 +288,17 @@ Result<void> PackageFile::read_stored(int descriptor, const Record& record, cons
   std::vector<std::byte> piece(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, record.stored_size)));
   for (std::uint64_t done = 0; done < record.stored_size;) {
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), record.stored_size - done));
-    const Result<std::size_t> size = read_at(descriptor, piece.data(), wanted, record.offset + done, path_);
+    const Result<std::size_t> size = read_at(descriptor, std::span(piece).first(wanted), record.offset + done, path_);
     if (!size) return size.failure();
     if (*size < wanted) return damaged("was cut off while it was in use: record '" + record.name + "' is not all there");
     if (Result<void> taken = sink(std::span(piece).first(wanted)); !taken) return taken;
     done += wanted;
   }
   return {};
+}
+
+Failure PackageFile::wrong_checksum(const Record& record) const {
+  return damaged("is damaged: record '" + record.name + "' does not have the checksum that the file says (CRC-32)");
 }
 
 Failure PackageFile::damaged(const std::string& problem) const {

@@ -36,10 +36,13 @@ struct FileOptions {
 // and that is contents() from then on: nothing lies between what was checked and what is used, even if somebody writes to the file
 // meanwhile. With in_memory the weights are in that copy too, and it is weights() as well.
 //
+// The file is read, never mapped here, so one that is written to or cut off meanwhile gives a failure and no signal.
+//
 // Const access is thread-safe.
 class PackageFile {
  public:
-  // kNotFound: no such file. kInvalidPackage: a directory, a file that is no package or a damaged one. kUntrusted. kSystem.
+  // kNotFound: no such file. kInvalidArgument: no file can have that path, or a trusted key is none. kInvalidPackage: a directory,
+  // a FIFO, a file that is no package, a damaged one, or one that was changed meanwhile. kUntrusted. kSystem.
   static Result<PackageFile> open(const std::string& path, const FileOptions& options = {});
 
   const std::string& path() const { return path_; }
@@ -59,8 +62,14 @@ class PackageFile {
   // Whether those of the weights are to be compared.
   bool checks_weights() const;
 
+  // kInvalidPackage, where the file was written to or cut off since it was opened: what was read of it may be half of each. What is
+  // read of a file that is verified, or in memory, is not affected, but its weights are.
+  Result<void> check_unchanged() const;
+
   // The bytes of a record.
   Result<std::string> read(const Record& record) const;
+  // The same, after their checksum was compared, unless the file was verified as a whole. kInvalidPackage.
+  Result<std::string> read_checked(const Record& record) const;
   // The same, piece by piece.
   using Sink = std::function<Result<void>(std::span<const std::byte>)>;
   Result<void> read(const Record& record, const Sink& sink) const;
@@ -70,6 +79,8 @@ class PackageFile {
 
   PackageFile() = default;
   Result<void> find_file();
+  Result<Identity> identify() const;
+  Result<void> read_tables();
   Result<void> find_records();
   struct Digests {
     Sha256Digest whole, signed_part;
@@ -78,6 +89,7 @@ class PackageFile {
   Result<Digests> copy(int target) const;
   Result<void> find_manifest();
   Result<void> read_stored(int descriptor, const Record& record, const Sink& sink) const;
+  Failure wrong_checksum(const Record& record) const;
   Failure damaged(const std::string& problem) const;
 
   std::string path_;

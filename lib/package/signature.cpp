@@ -25,22 +25,22 @@ Result<Sha256Digest> digest_of(int descriptor, const std::string& path, std::uin
   std::vector<std::byte> piece(1 << 20);
   for (std::uint64_t at = 0; at < end;) {
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), end - at));
-    const ssize_t n = ::pread(descriptor, piece.data(), wanted, static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Failure{ErrorCode::kSystem, "cannot read '" + path + "': " + (n ? std::strerror(errno) : "it was cut off")};
+    if (Result<void> read = FileSource(descriptor, end, path).read(at, std::span(piece).first(wanted)); !read) {
+      return std::move(read.failure());
+    }
     for (std::uint64_t i = 0; i < 2; ++i) {  // the last two bytes are the length
-      if (end - 2 + i >= at && end - 2 + i < at + static_cast<std::uint64_t>(n)) {
+      if (end - 2 + i >= at && end - 2 + i < at + wanted) {
         piece[static_cast<std::size_t>(end - 2 + i - at)] = static_cast<std::byte>(comment_size >> 8 * i);
       }
     }
-    digest.add(std::span(piece).first(static_cast<std::size_t>(n)));
-    at += static_cast<std::uint64_t>(n);
+    digest.add(std::span(piece).first(wanted));
+    at += wanted;
   }
   return digest.finish();
 }
 
 Result<void> write_comment(const std::string& path, std::uint64_t end, std::string_view comment) {
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   const unsigned char size[2] = {static_cast<unsigned char>(comment.size()), static_cast<unsigned char>(comment.size() >> 8)};
   // The length last: until it is written the file is the unsigned one, or no zip file.
   const auto at = static_cast<off_t>(end);

@@ -63,8 +63,8 @@ class Owners {
     const auto [found, is_new] = names_.emplace(name, unit);
     if (!is_new) parents_[root(unit)] = root(found->second);
   }
-  std::size_t root(std::size_t unit) const {
-    while (parents_[unit] != unit) unit = parents_[unit];
+  std::size_t root(std::size_t unit) {
+    for (; parents_[unit] != unit; unit = parents_[unit]) parents_[unit] = parents_[parents_[unit]];  // halves the way
     return unit;
   }
 
@@ -80,14 +80,16 @@ std::string importable(const std::string& first, bool is_folder) {
 
 bool is_byte_code(const std::string& name) { return name.find("__pycache__/") != name.npos; }
 
-// A file that is a folder too could not be unpacked.
-const std::string* file_that_is_a_folder(const std::vector<const Record*>& records) {
-  std::unordered_set<std::string_view> files;
-  for (const Record* record : records) files.insert(record->name);
-  for (const Record* record : records) {
-    for (std::size_t slash = record->name.find('/'); slash != std::string::npos; slash = record->name.find('/', slash + 1)) {
-      if (files.contains(std::string_view(record->name).substr(0, slash))) return &record->name;
-    }
+// A file that is a folder too could not be unpacked. Where a slash is the least of all characters, what lies in a folder comes
+// right behind a file of its name.
+const std::string* file_that_is_a_folder(std::vector<const Record*> records) {
+  const auto key = [](char c) { return c == '/' ? 0u : static_cast<unsigned char>(c); };
+  std::ranges::sort(records, [&](const Record* a, const Record* b) {
+    return std::ranges::lexicographical_compare(a->name, b->name, {}, key, key);
+  });
+  for (std::size_t i = 1; i < records.size(); ++i) {
+    const std::string &file = records[i - 1]->name, &next = records[i]->name;
+    if (next.size() > file.size() && next[file.size()] == '/' && next.starts_with(file)) return &next;
   }
   return nullptr;
 }
@@ -112,6 +114,7 @@ Result<std::vector<TreeUnit>> plan_tree(const Archive& archive, const PackageMan
   }
   Owners owners(manifest.manifest);
   std::map<std::size_t, TreeUnit> units;
+  std::unordered_set<std::string> tops;
   for (const Record& record : archive.records()) {
     if (record.name.starts_with(".data/") || record.name == "byteorder" || pickles.contains(record.name)) continue;
     if (record.name.starts_with("fx-generated/")) continue;  // has the same names in every package: see guest/package.py
@@ -121,7 +124,7 @@ Result<std::vector<TreeUnit>> plan_tree(const Archive& archive, const PackageMan
     const std::string first = record.name.substr(0, slash), top = importable(first, is_folder);
     TreeUnit& unit = units[owners.unit_of(top.empty() ? first : top)];
     unit.records.push_back(&record);
-    if (!top.empty() && std::ranges::find(unit.tops, top) == unit.tops.end()) unit.tops.push_back(top);
+    if (!top.empty() && tops.insert(top).second) unit.tops.push_back(top);  // a name is of one unit
   }
   std::vector<TreeUnit> out;
   for (auto& [number, unit] : units) {

@@ -90,6 +90,18 @@ Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCo
   // One file is one package: its code is imported once.
   if (std::shared_ptr<PackageCore> same = manager->find_package(*file)) return same;
   const auto content = std::make_shared<PackageContent>(std::move(*file));
+  Result<std::shared_ptr<PackageCore>> opened = open(manager, content);
+  if (opened) return opened;
+  const ErrorCode code = opened.failure().code;
+  if (code == ErrorCode::kInvalidPackage || code == ErrorCode::kMissingExtern || code == ErrorCode::kPython) {
+    // What was wrong may be half of what is being written.
+    if (Result<void> unchanged = content->file.check_unchanged(); !unchanged) return std::move(unchanged.failure());
+  }
+  return opened;
+}
+
+Result<std::shared_ptr<PackageCore>> PackageCore::open(const std::shared_ptr<ManagerCore>& manager,
+                                                       const std::shared_ptr<PackageContent>& content) {
   if (Result<void> checked = content->check_and_unpack(manager->environment()); !checked) return std::move(checked.failure());
   {
     Result<SessionCore> session = manager->enter_any();
@@ -98,10 +110,11 @@ Result<std::shared_ptr<PackageCore>> PackageCore::open(std::shared_ptr<ManagerCo
     if (Result<void> checked = check_requirements(*content, manager->environment(), *session); !checked) {
       return std::move(checked.failure());
     }
+    if (Result<void> unchanged = content->file.check_unchanged(); !unchanged) return std::move(unchanged.failure());
     if (!content->manifest) {
       std::shared_ptr<PackageCore> package(new PackageCore(manager, content));
       manager->add_holder(package);
-      if (const Result<deploy_object> opened = package->handle(*session); !opened) return opened.failure();
+      if (const Result<deploy_object> handle = package->handle(*session); !handle) return handle.failure();
       manager->add_package(package->id_, package);
       return package;
     }
@@ -176,6 +189,12 @@ Result<deploy_object> PackageCore::handle(SessionCore& session) {
 }
 
 Result<const Record*> PackageCore::find(std::string_view package, std::string_view resource) const {
+  for (const std::string_view text : {package, resource}) {
+    if (text.find('\0') == text.npos) continue;
+    return Failure{ErrorCode::kInvalidArgument, std::string(text.data() == package.data() ? "package " : "resource ") +
+                                                    quoted_path(std::string(text)) +
+                                                    " has a NUL character, which no record's name has"};
+  }
   if (resource.find('/') != resource.npos) {
     return Failure{ErrorCode::kInvalidArgument, "resource '" + std::string(resource) +
                                                     "' has a folder; expected a file name, with its folder as the package ('a.b')"};

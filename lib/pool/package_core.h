@@ -63,6 +63,8 @@ class PackageCore : public ReferenceHolder, public std::enable_shared_from_this<
   // Opens it in all interpreters of the set, unless it conflicts with something in one of them: then the reasons, and it is open in
   // none when this object is gone.
   Result<std::vector<std::string>> claim();
+  static Result<std::shared_ptr<PackageCore>> open(const std::shared_ptr<ManagerCore>& manager,
+                                                   const std::shared_ptr<PackageContent>& content);
   static Result<std::shared_ptr<PackageCore>> place(const std::shared_ptr<ManagerCore>& manager,
                                                     const std::shared_ptr<const PackageContent>& content);
 

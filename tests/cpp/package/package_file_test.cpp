@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -50,6 +51,27 @@ TEST_F(PackageFileTest, SaysThatAFolderIsNoPackage) {
   const Failure failure = refusal(folder_.string());
   EXPECT_EQ(failure.code, ErrorCode::kInvalidPackage);
   EXPECT_THAT(failure.message, HasSubstr("is a directory"));
+}
+
+TEST_F(PackageFileTest, SaysThatAFifoIsNoPackageAndDoesNotWaitForIt) {
+  const std::string fifo = (folder_ / "fifo").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  for (const auto& [path, kind] : {std::pair(fifo, "a FIFO"), std::pair(std::string("/dev/zero"), "a device")}) {
+    const Failure failure = refusal(path);
+    EXPECT_EQ(failure.code, ErrorCode::kInvalidPackage);
+    EXPECT_THAT(failure.message, HasSubstr("'" + path + "' is " + kind + ", expected a file"));
+  }
+}
+
+TEST_F(PackageFileTest, APathThatNoFileCanHaveIsAnArgument) {
+  for (const auto& [path, problem] :
+       {std::pair(std::string(), "is empty"), std::pair(std::string("m\0.pt", 5), "'m\\x00.pt', has a NUL character"),
+        std::pair(std::string(300, 'x'), "has a component of 300 bytes; expected at most 255"),
+        std::pair(std::string(5000, '/'), "is 5000 bytes long; expected at most 4095")}) {
+    const Failure failure = refusal(path);
+    EXPECT_EQ(failure.code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(failure.message, HasSubstr(problem));
+  }
 }
 
 TEST_F(PackageFileTest, SaysThatAnEmptyFileIsNoPackage) {

@@ -1,0 +1,116 @@
+#include "lib/package/manifest_record.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <zlib.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tests/cpp/package/tree_testing.h"
+
+namespace deploy {
+namespace {
+
+using testing::digest_of;
+using ::testing::HasSubstr;
+using testing::package;
+using testing::ZipBuilder;
+
+class ManifestRecordTest : public testing::TreeTest {};
+
+TEST_F(ManifestRecordTest, ManifestsThatContradictTheArchiveAreRefused) {
+  const auto problem = [&](const std::string& manifest) {
+    const std::string content = ZipBuilder()
+                                    .add({"p/.data/extern_modules", ""})
+                                    .add({"p/a.py", "x"})
+                                    .add({"p/.data/deploy/manifest.json", manifest})
+                                    .build();
+    std::ofstream(folder_ / "m.pt", std::ios::binary) << content;
+    const auto file = PackageFile::open((folder_ / "m.pt").string());
+    return file ? "opened" : file.failure().message;
+  };
+  const std::string record = R"({"sha256": ")" + digest_of("x") + R"(", "size": 1})";
+  EXPECT_EQ(problem(R"({"format": 1, "records": {"a.py": )" + record + "}}"), "opened");
+  EXPECT_THAT(problem("[1]"), HasSubstr("is no JSON object"));
+  EXPECT_THAT(problem("{\"format\": 1, "), HasSubstr("is no JSON object"));
+  EXPECT_THAT(problem(std::string(100000, '[')), HasSubstr("is no JSON object"));
+  EXPECT_THAT(problem(R"({"records": {}})"), HasSubstr("has no format number"));
+  EXPECT_THAT(problem(R"({"format": 2})"), HasSubstr("has format 2; this version of deploy reads formats up to 1"));
+  EXPECT_THAT(problem(R"({"format": 1})"), HasSubstr("'records' is not an object"));
+  EXPECT_THAT(problem(R"({"format": 1, "records": {}})"), HasSubstr("'a.py' is not a record that the manifest lists"));
+  EXPECT_THAT(problem(R"({"format": 1, "records": {"b.py": )" + record + "}}"), HasSubstr("'b.py' is not in the package"));
+  EXPECT_THAT(problem(R"({"format": 1, "records": {"a.py": {"sha256": "00", "size": 1}}})"), HasSubstr("SHA-256"));
+  const std::string records = R"(, "records": {"a.py": )" + record + "}}", digits(5000, '9');
+  EXPECT_EQ(problem(R"({"format": 1, "unknown": [1, {"a": [[]]}])" + records), "opened");
+  EXPECT_THAT(problem(R"({"format": 1, "python": "3.)" + digits + "\"" + records),
+              HasSubstr("'python' is not a text of at most 200 bytes; it has 5002"));
+  EXPECT_THAT(problem(R"({"format": 1, "externs": [{"version": ")" + digits + "\"}]" + records),
+              HasSubstr("'version' is not a text of at most 200 bytes; it has 5000"));
+  EXPECT_THAT(problem(R"({"format": 1, "interned": [{"modules": [")" + digits + "\"]}]" + records),
+              HasSubstr("'modules' is not a text of at most 2048 bytes; it has 5000"));
+}
+
+long resident_kib() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+std::string deflated(const std::string& data) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 9, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(deflateBound(&stream, data.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data.data()));
+  stream.avail_in = static_cast<uInt>(data.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+TEST_F(ManifestRecordTest, AManifestCostsWhatItsRecordsAccountFor) {
+  const auto problem = [&](const std::string& manifest) {
+    const std::string content = ZipBuilder()
+                                    .add({"p/.data/extern_modules", ""})
+                                    .add({.name = "p/.data/deploy/manifest.json",
+                                          .data = deflated(manifest),
+                                          .method = 8,
+                                          .size = manifest.size(),
+                                          .checksum_of = manifest})
+                                    .build();
+    std::ofstream(folder_ / "m.pt", std::ios::binary) << content;
+    const auto file = PackageFile::open((folder_ / "m.pt").string());
+    return file ? "opened" : file.failure().message;
+  };
+  const auto repeated = [](const std::string& text, std::size_t size) {
+    std::string out;
+    while (out.size() < size) out += text;
+    return out;
+  };
+  std::string huge = R"({"format": 1, "records": {}, "externs": [)" + repeated("{},", 60 << 20) + "{}]}";
+  const long before = resident_kib();
+  EXPECT_THAT(problem(huge), HasSubstr("has a manifest of " + std::to_string(huge.size()) + " bytes; expected at most 1049"));
+  for (const char* name : {"externs", "unknown", "records", "own_modules"}) {
+    for (const char* text : {"{},", "[],", "0,", "[{\"a\":[]}],"}) {
+      const std::string list = repeated(text, 1000 << 10) + "0]";
+      EXPECT_THAT(problem("{\"format\": 1, \"" + std::string(name) + "\": [" + list + ", \"records\": {}}"),
+                  HasSubstr("has more than 100012 values, for a package of 2 records"));
+    }
+  }
+  EXPECT_LT(resident_kib() - before, 100 << 10);
+}
+
+TEST_F(ManifestRecordTest, AManifestsOwnSizeHasNoPartInTheChecksOfTheRest) {
+  const std::string manifest = R"({"format": 1, "records": {}, "note": ")" + std::string(900000, 'n') + "\"}";
+  const std::string content =
+      ZipBuilder().add({"p/.data/extern_modules", ""}).add({"p/.data/deploy/manifest.json", manifest}).build();
+  EXPECT_EQ(open(content).manifest()->manifest.json, manifest);
+}
+
+}  // namespace
+}  // namespace deploy
