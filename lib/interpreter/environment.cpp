@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "deploy/error.h"
+#include "lib/support/file.h"
 
 namespace deploy {
 
@@ -57,7 +58,14 @@ std::optional<Foreign> foreign_extension(const fs::path& folder) {
   return foreign;
 }
 
+// The system would take the path for the part before the NUL character.
+Result<void> check_path(const std::string& path, std::string_view what) {
+  if (path.find('\0') == path.npos) return {};
+  return Failure{ErrorCode::kInvalidArgument, std::string(what) + " " + quoted_path(path) + " has a NUL character"};
+}
+
 Result<void> check_folder(const std::string& path, std::string_view what) {
+  if (auto checked = check_path(path, what); !checked) return checked;
   std::error_code error;
   const auto status = fs::status(path, error);
   if (!fs::exists(status)) return bad_environment(std::string(what) + " \"" + path + "\": no such folder");
@@ -109,7 +117,7 @@ Result<void> check_environment(const Environment& environment) {
     if (auto checked = check_folder(folder, "site-packages"); !checked) return checked;
     if (auto checked = check_version(folder); !checked) return checked;
   }
-  return {};
+  return check_path(environment.cache_dir, "cache_dir");
 }
 
 }  // namespace detail

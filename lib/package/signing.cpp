@@ -1,6 +1,7 @@
 #include "lib/package/signing.h"
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -9,6 +10,10 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <span>
+
+#include "lib/package/byte_source.h"
+#include "lib/support/file.h"
 
 namespace deploy {
 
@@ -17,6 +22,8 @@ namespace {
 constexpr std::string_view kMagic = "deploy-signature-1";
 constexpr std::string_view kPrefix{"deploy package signature 1\0", 27};
 constexpr std::size_t kKeySize = 32, kSignatureSize = 64;
+constexpr std::string_view kPemStart = "-----BEGIN";
+constexpr std::size_t kLargestKey = 64 << 10;
 
 template <auto Function>
 struct FreeWith {
@@ -52,11 +59,33 @@ std::string signed_text(const Sha256Digest& digest) {
   return std::string(kPrefix) + std::string(reinterpret_cast<const char*>(digest.data()), digest.size());
 }
 
+// The PEM text of a key: `source` itself, or what is in the file of that name.
+Result<std::string> key_text(const std::string& source, const std::string& name) {
+  const auto no_key = [&](const std::string& problem) { return Failure{ErrorCode::kInvalidArgument, name + " " + problem}; };
+  if (source.starts_with(kPemStart)) {
+    if (source.size() > kLargestKey)
+      return no_key("has " + std::to_string(source.size()) + " bytes; expected a PEM text of one key");
+    return source;
+  }
+  if (const std::string problem = path_problem(source); !problem.empty()) return no_key(problem + "; expected a PEM file or text");
+  Result<FileDescriptor> file = FileDescriptor::open(source);
+  if (!file) return std::move(file.failure()).within(name);
+  const Result<std::uint64_t> size = file->size();
+  if (!size) return size.failure();
+  if (*size > kLargestKey) return no_key("has " + std::to_string(*size) + " bytes; expected a PEM file of one key");
+  std::string text(static_cast<std::size_t>(*size), '\0');
+  if (Result<void> read = FileSource(file->get(), *size, source).read(0, std::as_writable_bytes(std::span(text))); !read) {
+    return no_key("was changed while it was being read");
+  }
+  return text;
+}
+
 Result<Key> read_key(const std::string& source, bool is_private) {
-  const bool is_text = source.starts_with("-----BEGIN");
-  const std::string name = is_text ? "the key" : "key file '" + source + "'";
+  const std::string name = source.starts_with(kPemStart) ? "the key" : "key file " + quoted_path(source);
   const std::string kind = is_private ? "private" : "public";
-  Bio bio(is_text ? BIO_new_mem_buf(source.data(), static_cast<int>(source.size())) : BIO_new_file(source.c_str(), "r"));
+  Result<std::string> text = key_text(source, name);
+  if (!text) return std::move(text.failure());
+  const Bio bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
   Key key;
   if (bio) {
     // No prompt for a passphrase: an encrypted key is refused.
@@ -65,7 +94,7 @@ Result<Key> read_key(const std::string& source, bool is_private) {
                          : PEM_read_bio_PUBKEY(bio.get(), nullptr, no_passphrase, nullptr));
   }
   ERR_clear_error();
-  if (!bio) return Failure{ErrorCode::kNotFound, name + " cannot be opened"};
+  OPENSSL_cleanse(text->data(), text->size());
   if (!key) {
     return Failure{ErrorCode::kInvalidArgument, name + " has no " + kind +
                                                     " key in PEM form without a passphrase; expected what `openssl " +
@@ -77,6 +106,27 @@ Result<Key> read_key(const std::string& source, bool is_private) {
                    name + " is a " + kind + " key of type " + (type ? type : "unknown") + "; expected ED25519"};
   }
   return key;
+}
+
+// Ed25519 (RFC 8032) names a point by its y coordinate, below p = 2^255 - 19, and one bit for x. Of the points, eight are of small
+// order: for such a "key" a signature can be made that holds for any text, or one text in eight, by anybody. And a y of p or more
+// is a second name of a point, by which the first could be got around. libcrypto takes both. The y coordinates of the eight,
+// little-endian:
+bool is_weak(std::string_view raw) {
+  using Y = std::array<unsigned char, kKeySize>;
+  static constexpr Y kOfOrder1 = {1}, kOfOrder4 = {};
+  static constexpr Y kOfOrder8 = {0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+                                  0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05};
+  static constexpr Y kAlsoOfOrder8 = {0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b,
+                                      0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39,
+                                      0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a};
+  Y y;
+  std::memcpy(y.data(), raw.data(), y.size());
+  y.back() &= 0x7f;
+  if (y == kOfOrder1 || y == kOfOrder4 || y == kOfOrder8 || y == kAlsoOfOrder8) return true;
+  // p - 1, which is of order 2, and everything above it.
+  return y.back() == 0x7f && y.front() >= 0xec &&
+         std::all_of(y.begin() + 1, y.end() - 1, [](unsigned char each) { return each == 0xff; });
 }
 
 Result<std::string> name_of(const Key& key) {
@@ -129,7 +179,7 @@ Result<PackageSignature> sign(const Sha256Digest& digest, const std::string& pri
 
 bool holds(const PackageSignature& signature, const Sha256Digest& digest) {
   const std::optional<std::string> raw = from_base64(signature.public_key, kKeySize);
-  if (!raw) return false;
+  if (!raw || is_weak(*raw)) return false;
   const Key key(
       EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, reinterpret_cast<const unsigned char*>(raw->data()), raw->size()));
   const DigestContext context(EVP_MD_CTX_new());
@@ -165,6 +215,11 @@ Result<void> check_trusted(const std::optional<PackageSignature>& signature, con
   // First the key: whether a stranger's signature holds is of no interest.
   if (std::ranges::find(key_names, signature->public_key) == key_names.end()) {
     return untrusted("is signed by key " + signature->public_key + ", which is not trusted; expected " + keys);
+  }
+  if (const auto raw = from_base64(signature->public_key, kKeySize); !raw || is_weak(*raw)) {
+    return untrusted(
+        "is signed by key " + signature->public_key +
+        ", which cannot be trusted: it is of small order, or another spelling of a key, so that anybody can sign for it");
   }
   if (!holds(*signature, digest)) {
     return untrusted("is not what key " + signature->public_key + " signed: the file was changed after it was signed");

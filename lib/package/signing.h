@@ -27,16 +27,18 @@ struct PackageSignature {
   std::string comment() const;
 };
 
-// `key`: a PEM file's path or a PEM text. kInvalidArgument, kNotFound.
+// `private_key`: a PEM file's path or a PEM text. kInvalidArgument, kNotFound, kSystem.
 Result<PackageSignature> sign(const Sha256Digest& digest, const std::string& private_key);
 
-// Whether the signature is that of its own key over `digest`.
+// Whether the signature is that of its own key over `digest`. Never for a key that anybody can sign for: one of small order, or one
+// whose coordinate is not below the field's prime.
 bool holds(const PackageSignature& signature, const Sha256Digest& digest);
 
-// The base64 names of public keys, in order.
+// The base64 names of public keys, in order. kInvalidArgument, kNotFound, kSystem.
 Result<std::vector<std::string>> key_names(const std::vector<std::string>& public_keys);
 
-// kUntrusted where `signature` is missing, does not hold or is by none of the keys; `path` is for messages.
+// kUntrusted where `signature` is missing, does not hold, is by none of the keys, or by one that anybody can sign for; `path` is
+// for messages.
 Result<void> check_trusted(const std::optional<PackageSignature>& signature, const Sha256Digest& digest,
                            const std::vector<std::string>& key_names, const std::string& path);
 

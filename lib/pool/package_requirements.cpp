@@ -1,7 +1,12 @@
 #include "lib/pool/package_requirements.h"
 
-#include <cstdio>
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -9,20 +14,41 @@ namespace deploy::detail {
 
 namespace {
 
+// A list that a file makes as long as it likes is cut off in messages.
+constexpr std::size_t kMostListed = 100, kMostExterns = 100'000, kLongestExtern = 1024;
+
 std::string join(const std::vector<std::string>& parts, const char* separator = ", ") {
   std::string out;
-  for (const std::string& part : parts) out.append(out.empty() ? "" : separator).append(part);
+  for (const std::string& part : std::span(parts).first(std::min(parts.size(), kMostListed))) {
+    out.append(out.empty() ? "" : separator).append(part);
+  }
+  if (parts.size() > kMostListed) out += " and " + std::to_string(parts.size() - kMostListed) + " more";
   return out;
+}
+
+// Whether it has a space, a control character or a separator of lines, by which the list could be understood differently inside.
+bool has_separator(std::string_view name) {
+  const auto is_separator = [](unsigned char c) { return c <= 0x20 || c == 0x7f; };
+  return std::ranges::any_of(name, is_separator) || name.find("\xc2\x85") != name.npos || name.find("\xe2\x80\xa8") != name.npos ||
+         name.find("\xe2\x80\xa9") != name.npos;
 }
 
 std::string count(std::size_t number, const char* what) { return std::to_string(number) + " " + what + (number == 1 ? "" : "s"); }
 
+// (major, minor) out of "3.11.2"; nullopt where it does not begin like that, or with numbers that no Python has.
+std::optional<std::pair<int, int>> major_and_minor(std::string_view version) {
+  std::pair<int, int> out;
+  const char* const end = version.data() + version.size();
+  const auto [dot, first] = std::from_chars(version.data(), end, out.first);
+  if (first != std::errc() || dot == end || *dot != '.') return std::nullopt;
+  if (std::from_chars(dot + 1, end, out.second).ec != std::errc()) return std::nullopt;
+  return out;
+}
+
 // Code for a later Python may use what this one does not know; code for an earlier one runs.
 std::string python_problem(const std::string& written_with) {
-  int major = 0, minor = 0, ours_major = 0, ours_minor = 0;
-  if (std::sscanf(written_with.c_str(), "%d.%d", &major, &minor) != 2) return {};
-  std::sscanf(python_version(), "%d.%d", &ours_major, &ours_minor);
-  if (std::pair(major, minor) <= std::pair(ours_major, ours_minor)) return {};
+  const auto theirs = major_and_minor(written_with), ours = major_and_minor(python_version());
+  if (!theirs || *theirs <= *ours) return {};
   return "it was written with Python " + written_with + ", and this library runs Python " + python_version();
 }
 
@@ -56,18 +82,26 @@ Value text_list(const std::vector<std::string>& texts) {
 }
 
 Result<std::vector<std::string>> extern_modules(const PackageFile& file) {
-  Result<std::string> text = file.read(*file.archive().find(".data/extern_modules"));
+  const auto damaged = [&](const std::string& problem) {
+    return Failure{ErrorCode::kInvalidPackage, "'" + file.path() + "' has a record '.data/extern_modules' " + problem};
+  };
+  const std::uint64_t bytes = file.archive().find(".data/extern_modules")->size;
+  if (bytes > kMostExterns * (kLongestExtern + 1)) return damaged("of " + std::to_string(bytes) + " bytes");
+  Result<std::string> text = file.read_checked(*file.archive().find(".data/extern_modules"));
   if (!text) return std::move(text.failure());
-  if (!is_utf8(*text)) {
-    return Failure{ErrorCode::kInvalidPackage, "'" + file.path() + "' has a record '.data/extern_modules' that is not UTF-8 text"};
-  }
+  if (!is_utf8(*text)) return damaged("that is not UTF-8 text");
   std::vector<std::string> names;
   for (std::size_t start = 0; start < text->size();) {
     const std::size_t end = std::min(text->find('\n', start), text->size());
     std::string line = text->substr(start, end - start);
     line.erase(0, line.find_first_not_of(" \t\r"));
     line.erase(line.find_last_not_of(" \t\r") + 1);
+    if (line.size() > kLongestExtern || has_separator(line)) {
+      return damaged("with a line of " + std::to_string(line.size()) + " bytes that is no module's name: '" +
+                     quoted_path(line.substr(0, 100)).substr(1));
+    }
     if (!line.empty()) names.push_back(std::move(line));
+    if (names.size() > kMostExterns) return damaged("of more than " + std::to_string(kMostExterns) + " names");
     start = end + 1;
   }
   return names;

@@ -44,7 +44,7 @@ _VERSION = re.compile(
 
 def version_key(text):
     """What versions are ordered by (PEP 440); local versions ("+cpu") are equal. None for what is no version."""
-    match = _VERSION.fullmatch(text.strip().lower())
+    match = _VERSION.fullmatch(text.strip().lower()) if len(text) <= 200 else None  # int() refuses very many digits
     if match is None:
         return None
     release = [int(part) for part in match["release"].split(".")]

@@ -21,6 +21,7 @@ import os
 import re
 import sys
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from _deploy import archive as _archive
 from _deploy import externs, guard, resources, unpickle
@@ -118,7 +119,9 @@ def _has_module(name):
         full = f"{parent}.{part}" if parent else part
         loaded = sys.modules.get(full)
         if loaded is not None and parent:
-            parent, path, spec = full, getattr(loaded, "__path__", None), getattr(loaded, "__spec__", None)
+            # Not by getattr, which may run code of the module.
+            namespace = object.__getattribute__(loaded, "__dict__") if isinstance(loaded, ModuleType) else {}
+            parent, path, spec = full, namespace.get("__path__"), namespace.get("__spec__")
             continue
         found = find_elsewhere(full, path) if not parent or path is not None else None
         if found is None:

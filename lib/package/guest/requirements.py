@@ -9,5 +9,4 @@ def problems(extern_modules, distributions, allowed):
     """(modules that are missing, (distribution, version, installed) of those that are too old, modules that are not allowed)."""
     restriction = None if allowed is None else _externs.Allowed(allowed)
     forbidden = [] if restriction is None else [name for name in extern_modules if not restriction.allows(name)]
-    missing = _package.missing_modules(extern_modules)
-    return missing, _externs.outdated(distributions, tree.unit_folders()), forbidden
+    return _package.missing_modules(extern_modules), _externs.outdated(distributions, tree.unit_folders()), forbidden

@@ -77,6 +77,18 @@ TEST_F(EnvironmentTest, MissingFoldersAndFilesAreNamed) {
   EXPECT_EQ(problem({.site_packages = {folder("empty")}}), "none");
 }
 
+TEST_F(EnvironmentTest, APathWithANulCharacterIsNamed) {
+  const std::string path = folder("there") + std::string("\0x", 2);
+  for (const auto& [environment, what] :
+       {std::pair(Environment{.site_packages = {path}}, "site-packages"),
+        std::pair(Environment{.extra_paths = {path}}, "extra path"), std::pair(Environment{.cache_dir = path}, "cache_dir")}) {
+    const auto checked = detail::check_environment(environment);
+    ASSERT_FALSE(checked) << what;
+    EXPECT_EQ(checked.failure().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(checked.failure().message, AllOf(HasSubstr(what), HasSubstr("there\\x00x' has a NUL character")));
+  }
+}
+
 TEST_F(EnvironmentTest, FolderOfAnotherPythonVersionIsRefused) {
   const std::string packages = folder("lib/python3.8/site-packages");
   EXPECT_EQ(problem({.site_packages = {packages}}), "site-packages \"" + packages +

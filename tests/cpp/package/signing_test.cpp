@@ -2,13 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 namespace deploy {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 // RFC 8032, 7.1, test 1, in the form that openssl writes, and the name that its public part has.
@@ -91,6 +96,65 @@ TEST(Signing, OnlyTrustedKeysCount) {
   EXPECT_THAT(problem(signature, digest, {stranger}),
               HasSubstr("is signed by key " + signature.public_key + ", which is not trusted"));
   EXPECT_THAT(problem(signature, digest_of("x"), {signature.public_key}), HasSubstr("the file was changed after it was signed"));
+}
+
+TEST(Signing, AKeyThatAnybodyCanSignForIsNeverTrusted) {
+  const std::string weak[] = {
+      "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "7P///////////////////////////////////////38=",  // of order 1 and 2
+      "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA=",  // 4
+      "JuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/AU=", "JuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/IU=",  // 8
+      "xxdqcD1N2E+6PAt2DRBnDyogU/osOczGTsf9d5KsA3o=", "xxdqcD1N2E+6PAt2DRBnDyogU/osOczGTsf9d5KsA/o=",
+      "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA=",  // 1, with the wrong bit for x
+      "7f///////////////////////////////////////38=", "7v///////////////////////////////////////38=",  // 0 and 1 as p and p + 1
+      "/////////////////////////////////////////38=", "//////////////////////////////////////////8="};
+  // R is the neutral element and S is 0: that holds for a key of small order and one text in eight, or for any text.
+  const std::string for_all = "\x01" + std::string(63, '\0');
+  for (const std::string& name : weak) {
+    ASSERT_EQ(name.size(), 44u);
+    const PackageSignature signature = {name, for_all};
+    for (char text = 'a'; text <= 'p'; ++text) EXPECT_FALSE(holds(signature, digest_of({&text, 1}))) << name;
+    const Result<void> trusted = check_trusted(signature, digest_of("a"), {name}, "m.pt");
+    ASSERT_FALSE(trusted);
+    EXPECT_EQ(trusted.failure().code, ErrorCode::kUntrusted);
+    EXPECT_THAT(trusted.failure().message,
+                HasSubstr("is signed by key " + name + ", which cannot be trusted: it is of small order"));
+  }
+}
+
+class KeyFileTest : public ::testing::Test {
+ protected:
+  void SetUp() override { fs::create_directory(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+  static void expect_refusal(const std::string& key, ErrorCode code, const std::string& text) {
+    for (const Failure& failure : {sign(digest_of(""), key).failure(), key_names({key}).failure()}) {
+      EXPECT_EQ(failure.code, code) << failure.message;
+      EXPECT_THAT(failure.message, HasSubstr(text));
+      EXPECT_LT(failure.message.size(), 1000u);
+    }
+  }
+  const fs::path folder_ = fs::temp_directory_path() / ("deploy_keys_" + std::to_string(::getpid()));
+};
+
+TEST_F(KeyFileTest, IsRead) {
+  std::ofstream(folder_ / "key.pem") << kPrivate;
+  EXPECT_EQ(sign(digest_of(""), (folder_ / "key.pem").string()).value().public_key, kName);
+}
+
+TEST_F(KeyFileTest, WhatIsNoFileIsNamedAndNeverWaitedFor) {
+  const std::string fifo = folder_ / "fifo", large = folder_ / "large";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  std::ofstream(large) << std::string(100000, 'x');
+  expect_refusal(fifo, ErrorCode::kInvalidArgument, "is a FIFO, expected a file");
+  expect_refusal(folder_.string(), ErrorCode::kInvalidArgument, "is a directory, expected a file");
+  expect_refusal("/dev/zero", ErrorCode::kInvalidArgument, "is a device, expected a file");
+  expect_refusal(large, ErrorCode::kInvalidArgument, "has 100000 bytes; expected a PEM file of one key");
+  expect_refusal(kPrivate + std::string(100000, '\n'), ErrorCode::kInvalidArgument, "expected a PEM text of one key");
+  expect_refusal("", ErrorCode::kInvalidArgument, "is empty; expected a PEM file or text");
+  expect_refusal(std::string("a\0b", 3), ErrorCode::kInvalidArgument, "key file 'a\\x00b' has a NUL character");
+  expect_refusal(std::string(5000, 'x'), ErrorCode::kInvalidArgument, "is 5000 bytes long");
+  expect_refusal(folder_ / "none", ErrorCode::kNotFound, "none': No such file or directory");
+  fs::create_symlink("loop", folder_ / "loop");
+  expect_refusal(folder_ / "loop", ErrorCode::kSystem, "Too many levels of symbolic links");
 }
 
 TEST(Signing, KeysOfOtherKindsAreNamed) {

@@ -233,6 +233,19 @@ TEST_F(PackageTest, FilesThatAreNoPackagesAreRefused) {
   std::remove(write("").c_str());
 }
 
+TEST_F(PackageTest, PathsAndNamesThatNoneCanHaveAreArguments) {
+  const std::string nul("a\0b", 3);
+  const Package package = load("plain.pt");
+  for (const std::string& path : {nul, std::string(), std::string(300, 'x')}) {
+    EXPECT_EQ(error_of([&] { manager_->load_package(path); }).code(), ErrorCode::kInvalidArgument);
+  }
+  EXPECT_EQ(error_of([&] { manager_->load_package(package.path(), {.trusted_keys = {nul}}); }).code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error_of([&] { package.load_text(nul, "x"); }).message(), HasSubstr("package 'a\\x00b' has a NUL character"));
+  EXPECT_THAT(error_of([&] { package.load_pickle("model", nul); }).message(), HasSubstr("resource 'a\\x00b' has a NUL character"));
+  EXPECT_EQ(error_of([&] { package_signer(nul); }).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(package.load_pickle("model", "double.pkl")(4).as_int(), 8);
+}
+
 TEST_F(PackageTest, HandlesMayOutliveTheManager) {
   auto manager = std::make_unique<InterpreterManager>(ManagerOptions{.interpreters = 1});
   const Package package = manager->load_package(package_path("plain.pt"));
