@@ -26,4 +26,7 @@ deploy_call_guarded_landing:
     .cfi_endproc
     .size deploy_call_guarded, . - deploy_call_guarded
 
+#if defined(__CET__)
+#include <cet.h>  // marks the object: no code here that indirect calls or a shadow stack would stumble over
+#endif
     .section .note.GNU-stack, "", @progbits

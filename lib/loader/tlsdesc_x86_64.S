@@ -117,4 +117,7 @@ deploy_tlsdesc_dynamic:
     .cfi_endproc
     .size deploy_tlsdesc_dynamic, . - deploy_tlsdesc_dynamic
 
+#if defined(__CET__)
+#include <cet.h>  // marks the object: no code here that indirect calls or a shadow stack would stumble over
+#endif
     .section .note.GNU-stack, "", @progbits

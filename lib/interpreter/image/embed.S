@@ -16,4 +16,7 @@ deploy_image_stdlib_begin:
         .incbin "stdlib.archive"
 deploy_image_stdlib_end:
 
+#if defined(__CET__)
+#include <cet.h>  // marks the object: no code here that indirect calls or a shadow stack would stumble over
+#endif
         .section .note.GNU-stack, "", %progbits
