@@ -13,7 +13,7 @@ from typing import Any
 import deploy
 from deploy._error import Error
 from deploy._text import escaped, shown
-from deploy.package import rendering
+from deploy.package import files, rendering
 
 _LONGEST_PATH = 4096
 
@@ -120,6 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def sign(arguments: argparse.Namespace) -> None:
+    files.check_key(arguments.key)
     print(f"{shown(arguments.package, _LONGEST_PATH)}: signed with key {deploy.sign_package(arguments.package, arguments.key)}")
 
 

@@ -12,6 +12,7 @@ import deploy
 from deploy._deploy import ErrorCode, read_manifest
 from deploy._error import Error
 from deploy.package.described import described
+from deploy.package.files import check_input
 
 # Runs inside: a call whose result is told as text, since not every result has a form outside.
 _CALL = """
@@ -62,8 +63,7 @@ def load(value):
 def argument(text: str) -> Any:
     """A command-line argument as a value: a .npy or .pt file, `tensor:[[1, 2]]`, JSON, or else the text itself."""
     if text.endswith((".npy", ".pt")):
-        if not os.path.isfile(text):
-            raise Error(ErrorCode.NOT_FOUND, f"no file {text!r}")
+        check_input(text)
         return {"deploy_file": os.path.abspath(text)}
     try:
         return {"deploy_tensor": json.loads(text.removeprefix("tensor:"))} if text.startswith("tensor:") else json.loads(text)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deploy._deploy import sign_package
-from deploy.package import examples, main_module, manifest
+from deploy.package import examples, files, main_module, manifest
 from deploy.package.names import Names
 from deploy.package.pickler import Pickler, on_a_large_stack
 from deploy.package.plan import Plan
@@ -111,6 +111,9 @@ def save(
     start = time.monotonic()
     tell = progress or (lambda text: None)
     path = os.fspath(path)
+    files.check_output(path)
+    if sign is not None:
+        files.check_key(os.fspath(sign))
     intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)
     names = Names({"__main__": main_module.packaged_name(), "deploy.package.support": SUPPORT_MODULE})
     pickles = _Pickles(names)
@@ -140,7 +143,10 @@ def save(
         "signature": examples.signature(obj, method),
         "method": method,
     }
-    temporary = _write(path, plan, pickles, described, entries, tell)
+    try:
+        temporary = _write(path, plan, pickles, described, entries, tell)
+    except OSError as error:
+        raise files.cannot_write(path, error) from error
     summary = _summary(path, plan, notes, temporary.stat().st_size, start)
     try:
         if sign is not None:
@@ -151,12 +157,20 @@ def save(
             tell("verifying")
             run_verification(temporary, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
             summary.verified = True
-        os.replace(temporary, path)
+        _put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     summary.seconds = time.monotonic() - start
     tell("done")
     return summary
+
+
+def _put_in_place(temporary: pathlib.Path, path: str) -> None:
+    files.check_output(path)  # once more: verifying takes a while
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise files.cannot_write(path, error) from error
 
 
 def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
