@@ -19,10 +19,15 @@
 #include "lib/loader/heap/heap.h"
 #include "lib/loader/host_thread.h"
 #include "lib/loader/shared_libraries.h"
+#include "lib/support/system_refusal.h"
 
 namespace deploy::detail {
 
 Result<std::shared_ptr<InterpreterCore>> InterpreterCore::create(InterpreterOptions options) {
+  return or_system_refusal([&] { return create_or_throw(std::move(options)); });
+}
+
+Result<std::shared_ptr<InterpreterCore>> InterpreterCore::create_or_throw(InterpreterOptions options) {
   if (auto checked = check_environment(options.environment); !checked) return checked.failure();
   if (!options.gate) {
     options.gate = std::make_shared<Gate>(1);
@@ -81,7 +86,7 @@ void InterpreterCore::home_main() {
   loader::become_own_thread();
   ArithmeticState().load();  // not that of the thread which creates the interpreter
   const MustNotBlock scope;  // two interpreters that are torn down must not wait for each other
-  Result<void> started = start();
+  Result<void> started = or_system_refusal([this] { return start(); });
   if (is_foreign()) return;  // code of the preload forked: its thread ends, and with it the child
   {
     std::lock_guard lock(mutex_);
@@ -107,6 +112,14 @@ Result<void> InterpreterCore::start() {
 }
 
 namespace {
+
+constexpr std::chrono::milliseconds kMemoryMayCome{20};
+
+struct SeatRelease {
+  Gate& gate;
+  std::size_t seat;
+  ~SeatRelease() { gate.release(seat); }
+};
 
 // What the interpreter's libraries see of the environment. MKL, inside libtorch, keeps its buffers (2 MB) for each thread that ever
 // multiplied matrices; without that it asks malloc at each call, which here costs nothing and is for all threads. Where a user has
@@ -205,22 +218,32 @@ Result<void> InterpreterCore::preload() {
 // holds it empties the queue itself.
 void InterpreterCore::serve() {
   while (!is_foreign() && releases_->wait_for_work(interruption_->next_look())) {
-    if (interruption_->is_due()) {
-      const deploy_thread main = guest_->thread_attach(nullptr);  // beside the session: not attach(), which empties the queue
-      interruption_->deliver(*guest_);
-      guest_->thread_detach(main);
-    }
-    if (releases_->empty() || !gate_->try_acquire(seat_)) continue;
-    ThreadEntry& thread = thread_entry(*this);
-    if (attach(*this, thread)) detach(*this, thread);
-    gate_->release(seat_);
+    // What finds no memory is done when there is some.
+    const auto done = or_system_refusal([this]() -> Result<void> { return serve_once(), Result<void>(); });
+    if (!done) std::this_thread::sleep_for(kMemoryMayCome);
   }
+}
+
+void InterpreterCore::serve_once() {
+  if (interruption_->is_due()) {
+    const deploy_thread main = guest_->thread_attach(nullptr);  // beside the session: not attach(), which empties the queue
+    interruption_->deliver(*guest_);
+    guest_->thread_detach(main);
+  }
+  if (releases_->empty() || !gate_->try_acquire(seat_)) return;
+  const SeatRelease release{*gate_, seat_};
+  ThreadEntry& thread = thread_entry(*this);
+  if (attach(*this, thread)) detach(*this, thread);
 }
 
 void InterpreterCore::stop() {
   if (booted_) {
-    ThreadEntry& thread = thread_entry(*this);
-    if (attach(*this, thread)) detach(*this, thread);
+    const auto emptied = or_system_refusal([this]() -> Result<void> {
+      ThreadEntry& thread = thread_entry(*this);
+      if (attach(*this, thread)) detach(*this, thread);
+      return {};
+    });
+    static_cast<void>(emptied);  // what is still in the queue goes with the interpreter
     releases_->finalising();
     ErrorSink error;  // Python has printed what it has to say
     guest_->shutdown(&error);
@@ -228,7 +251,12 @@ void InterpreterCore::stop() {
   }
   releases_->close();
   if (namespace_) {
-    if (auto ended = namespace_->end(kThreadsMayTake); !ended) note_stranded({id_, ended.failure().message});
+    const auto ended = or_system_refusal([this] { return namespace_->end(kThreadsMayTake); });
+    const auto noted = or_system_refusal([&]() -> Result<void> {
+      if (!ended) note_stranded({id_, ended.failure().message});
+      return {};
+    });
+    static_cast<void>(noted);
   }
   namespace_.reset();
   loader::leave_kept_libraries(kThreadsMayTake);

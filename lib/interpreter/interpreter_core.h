@@ -83,6 +83,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   InterpreterCore(InterpreterOptions options, std::size_t id, std::size_t slot);
   ~InterpreterCore();
 
+  static Result<std::shared_ptr<InterpreterCore>> create_or_throw(InterpreterOptions options);
   static void retire(InterpreterCore* core);  // the shared_ptr's deleter
   void home_main();
   Result<void> start();
@@ -90,6 +91,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   Result<void> boot();
   Result<void> preload();
   void serve();
+  void serve_once();
   void stop();
   static void write_line(void* self, std::int32_t stream, deploy_text line, int complete) noexcept;  // output.cpp
 

@@ -7,6 +7,7 @@
 #include "lib/interpreter/process.h"
 #include "lib/loader/shared_libraries.h"
 #include "lib/support/forks.h"
+#include "lib/support/system_refusal.h"
 
 namespace deploy::detail {
 
@@ -196,24 +197,26 @@ Result<void> Guest::register_module(std::string_view name, std::string_view sour
 
 Result<SessionCore> SessionCore::open(std::shared_ptr<InterpreterCore> core) {
   if (OutputScope::is_open(*core)) return busy_with_output(*core);
-  if (auto seated = core->gate().acquire(core->seat()); !seated) return seated.failure();
+  const auto seated = or_system_refusal([&] { return core->gate().acquire(core->seat()); });
+  if (!seated) return seated.failure();
   return open_seated(std::move(core));
 }
 
 Result<SessionCore> SessionCore::open_seated(std::shared_ptr<InterpreterCore> core) {
-  if (OutputScope::is_open(*core)) {
-    core->gate().release(core->seat());
-    return busy_with_output(*core);
-  }
+  auto opened = or_system_refusal([&] { return enter(core); });
+  if (!opened) core->gate().release(core->seat());
+  return opened;
+}
+
+Result<SessionCore> SessionCore::enter(const std::shared_ptr<InterpreterCore>& core) {
+  if (OutputScope::is_open(*core)) return busy_with_output(*core);
   if (loader::may_leave_kept_libraries() && may_block()) loader::leave_kept_libraries(kThreadsMayTake);
   ThreadEntry& thread = thread_entry(*core);
-  if (auto attached = attach(*core, thread); !attached) {
-    core->gate().release(core->seat());
-    return attached.failure();
-  }
+  thread.open.reserve(thread.open.size() + 1);  // once it is attached nothing fails
+  if (auto attached = attach(*core, thread); !attached) return attached.failure();
   const std::uint64_t serial = core->next_serial();
   thread.open.push_back(serial);
-  return SessionCore(std::move(core), thread, serial);
+  return SessionCore(core, thread, serial);
 }
 
 SessionCore::SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <new>
 
 #include "lib/loader/interpose.h"
 #include "lib/loader/namespace_impl.h"
@@ -32,6 +33,19 @@ std::nullptr_t set_error(std::string_view message) {
   return nullptr;
 }
 
+// What `work` returns. The callers are C code, which an exception must not pass: where there is no memory, `refused`.
+template <class Work, class Result>
+Result in_c(Work&& work, Result refused) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    tls_error_text().clear();
+    tls_error_text() = "out of memory";  // needs none
+    t_has_error = true;
+    return refused;
+  }
+}
+
 Library* as_library(NamespaceImpl& space, void* handle) {
   const std::lock_guard guard(space.lock);
   const auto found = std::find_if(space.libraries.begin(), space.libraries.end(), [&](const auto& l) { return l.get() == handle; });
@@ -43,7 +57,12 @@ void* open_system(NamespaceImpl& space, const char* path, int flags) {
   if (!handle) return nullptr;
   space.openmp.look_for(handle);
   const std::lock_guard guard(space.lock);
-  space.system_handles.push_back({handle, path});
+  try {
+    space.system_handles.push_back({handle, path});
+  } catch (const std::bad_alloc&) {
+    close_shared(handle);
+    throw;
+  }
   space.system_symbols.clear();  // what was missing may be there now
   return handle;
 }
@@ -64,7 +83,7 @@ void* open(Library* caller, const char* path, int flags) {
 
 void* ns_dlopen(const char* path, int flags) {
   Library* caller = DEPLOY_CALLER;
-  return caller ? open(caller, path, flags) : ::dlopen(path, flags);
+  return caller ? in_c([&] { return open(caller, path, flags); }, static_cast<void*>(nullptr)) : ::dlopen(path, flags);
 }
 
 void* ns_dlmopen(Lmid_t, const char* path, int) {
@@ -143,17 +162,17 @@ void* symbol_of(Library* caller, void* handle, const char* text, const char* ver
 
 void* ns_dlsym(void* handle, const char* name) {
   Library* caller = DEPLOY_CALLER;
-  return caller ? symbol_of(caller, handle, name, nullptr) : ::dlsym(handle, name);
+  return caller ? in_c([&] { return symbol_of(caller, handle, name, nullptr); }, static_cast<void*>(nullptr))
+                : ::dlsym(handle, name);
 }
 
 void* ns_dlvsym(void* handle, const char* name, const char* version) {
   Library* caller = DEPLOY_CALLER;
-  return caller ? symbol_of(caller, handle, name, version) : ::dlvsym(handle, name, version);
+  return caller ? in_c([&] { return symbol_of(caller, handle, name, version); }, static_cast<void*>(nullptr))
+                : ::dlvsym(handle, name, version);
 }
 
-int ns_dlclose(void* handle) {
-  Library* caller = DEPLOY_CALLER;
-  if (!caller) return ::dlclose(handle);
+int close(Library* caller, void* handle) {
   NamespaceImpl& space = *caller->owner;
   if (handle == &space) return 0;
   if (Library* library = as_library(space, handle)) {
@@ -168,6 +187,11 @@ int ns_dlclose(void* handle) {
   space.system_handles.erase(held);
   space.system_symbols.clear();
   return close_shared(handle);
+}
+
+int ns_dlclose(void* handle) {
+  Library* caller = DEPLOY_CALLER;
+  return caller ? in_c([&] { return close(caller, handle); }, -1) : ::dlclose(handle);
 }
 
 char* ns_dlerror() {
@@ -266,7 +290,9 @@ int library_info(Library& library, int request, void* result) {
 int ns_dlinfo(void* handle, int request, void* result) {
   Library* caller = DEPLOY_CALLER;
   if (!caller) return ::dlinfo(handle, request, result);
-  if (Library* library = as_library(*caller->owner, handle)) return library_info(*library, request, result);
+  if (Library* library = as_library(*caller->owner, handle)) {
+    return in_c([&] { return library_info(*library, request, result); }, -1);
+  }
   // The namespace itself stands for the main program.
   return ::dlinfo(handle == caller->owner ? ::dlopen(nullptr, RTLD_LAZY) : handle, request, result);
 }

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 
 #include "lib/loader/guarded_call.h"
 #include "lib/loader/namespace_impl.h"
@@ -60,7 +61,11 @@ Result<void> NamespaceImpl::initialise(const std::vector<Library*>& order) {
 
 int NamespaceImpl::at_exit(const ExitHandler& handler) {
   const std::lock_guard guard(handlers_lock);
-  exit_handlers.push_back(handler);
+  try {
+    exit_handlers.push_back(handler);
+  } catch (const std::bad_alloc&) {
+    return -1;
+  }
   return 0;
 }
 

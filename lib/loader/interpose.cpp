@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <cerrno>
 #include <cstring>
+#include <new>
 #include <unordered_map>
 
 #include "lib/loader/host_thread.h"
@@ -89,12 +91,16 @@ int ns_thrd_create(thrd_t* thread, thrd_start_t body, void* argument) {
 int ns_pthread_key_create(pthread_key_t* key, void (*destructor)(void*)) {
   Library* caller = DEPLOY_CALLER;
   const int error = ::pthread_key_create(key, destructor);
-  if (error == 0 && caller) {
-    const std::lock_guard guard(caller->owner->threads_lock);
-    Library* destroyer = library_at(reinterpret_cast<const void*>(destructor));
+  if (error != 0 || !caller) return error;
+  const std::lock_guard guard(caller->owner->threads_lock);
+  Library* destroyer = library_at(reinterpret_cast<const void*>(destructor));
+  try {
     caller->owner->keys[*key] = destroyer ? destroyer : caller;
+  } catch (const std::bad_alloc&) {
+    ::pthread_key_delete(*key);
+    return ENOMEM;
   }
-  return error;
+  return 0;
 }
 
 int ns_pthread_key_delete(pthread_key_t key) {
@@ -109,7 +115,7 @@ int ns_dl_iterate_phdr(int (*callback)(dl_phdr_info*, std::size_t, void*), void*
   Library* caller = DEPLOY_CALLER;
   if (caller) {
     std::vector<dl_phdr_info> list;
-    {
+    try {
       const std::lock_guard guard(caller->owner->lock);
       for (const auto& library : caller->owner->libraries) {
         dl_phdr_info info{};
@@ -123,6 +129,8 @@ int ns_dl_iterate_phdr(int (*callback)(dl_phdr_info*, std::size_t, void*), void*
         info.dlpi_tls_data = tls_block(library->tls_module);
         list.push_back(info);
       }
+    } catch (const std::bad_alloc&) {
+      list.clear();  // the callback sees the system's libraries alone
     }
     for (dl_phdr_info& info : list) {
       if (const int stop = callback(&info, sizeof info, data); stop != 0) return stop;

@@ -1,6 +1,8 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <deque>
 
 #include "lib/loader/debugger.h"
@@ -37,6 +39,14 @@ std::optional<std::string> file_of_host_library(const std::string& name) {
   if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map && map->l_name && map->l_name[0] == '/') path = map->l_name;
   ::dlclose(handle);
   return path;
+}
+
+// Whether dlerror's text says that the system had no memory, or no descriptor, for a library.
+bool system_refused(std::string_view why) {
+  for (const int number : {ENOMEM, EMFILE, ENFILE, EAGAIN}) {
+    if (why.ends_with(std::strerror(number))) return true;
+  }
+  return why.ends_with("failed to map segment from shared object") || why.find("cannot allocate memory") != why.npos;
 }
 
 // Names the requested library where the failure is that of another one.
@@ -189,7 +199,7 @@ class Load {
   Result<void> open_system(Library& library, const std::string& name, const std::string& path) {
     std::set<std::string> visited;
     auto handle = open_leaves_first(path, search_of(library), visited, library);
-    if (!handle) return Failure{ErrorCode::kLoader, library.path + " needs '" + name + "': " + handle.failure().message};
+    if (!handle) return std::move(handle.failure()).within(library.path + " needs '" + name + "'");
     library.system.push_back({*handle, path});
     return {};
   }
@@ -213,7 +223,7 @@ class Load {
       return handle;
     }
     const char* why = ::dlerror();
-    return Failure{ErrorCode::kLoader, why ? why : "dlopen failed"};
+    return Failure{why && system_refused(why) ? ErrorCode::kSystem : ErrorCode::kLoader, why ? why : "dlopen failed"};
   }
 
   SearchPath search_of(const Library& library) const {

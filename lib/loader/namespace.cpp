@@ -5,6 +5,7 @@
 #include "lib/loader/namespace_impl.h"
 #include "lib/loader/shared_libraries.h"
 #include "lib/loader/system_unwinder.h"
+#include "lib/support/system_refusal.h"
 
 namespace deploy::loader {
 
@@ -67,7 +68,8 @@ Result<std::unique_ptr<Namespace>> Namespace::create(NamespaceOptions options) {
 Namespace::Namespace(std::unique_ptr<NamespaceImpl> impl) : impl_(std::move(impl)) {}
 
 Namespace::~Namespace() {
-  if (!impl_->libraries.empty() && (impl_->given_up || !unload())) {
+  const auto unloaded = [this] { return or_system_refusal([this] { return unload(); }).ok(); };
+  if (!impl_->libraries.empty() && (impl_->given_up || !unloaded())) {
     // Threads of private code still run: their code must outlive them, so the mappings are given up for the life of the process.
     (void)impl_.release();
   }

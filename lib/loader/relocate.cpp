@@ -281,7 +281,11 @@ class Relocator {
                             "', which was loaded without static TLS; it must be loaded by the same call");
     }
     auto offset = tls_system_static_offset(target.index.module);
-    if (!offset) return failure(r, offset.failure().message);
+    if (!offset) {
+      Failure failed = failure(r, offset.failure().message);
+      failed.code = offset.failure().code;
+      return failed;
+    }
     return *offset;
   }
 

@@ -21,7 +21,9 @@ struct Start {
   NamespaceImpl* space;
   void* (*body)(void*);
   void* argument;
-  TlsThread* tls;  // made before the thread, which has nobody to tell that there is no memory
+  // Made before the thread, which has nobody to tell that there is no memory.
+  TlsThread* tls;
+  std::unique_ptr<NewHeapThread> in_heap;
 };
 
 // Not a destructor of a local variable: a thread that leaves by pthread_exit or cancellation unwinds none of our frames, and one
@@ -29,8 +31,10 @@ struct Start {
 void end(void* space) { static_cast<NamespaceImpl*>(space)->thread_ended(pthread_self()); }
 
 void* run(void* raw) {
-  const Start start = *std::unique_ptr<Start>(static_cast<Start*>(raw));
+  const std::unique_ptr<Start> given(static_cast<Start*>(raw));
+  const Start start = std::move(*given);
   tls_begin_thread(start.tls);
+  heap_begin_thread(*start.in_heap);
   start.space->heap->begin_thread();
   become_own_thread();
   start.space->enter_thread();
@@ -51,7 +55,12 @@ int NamespaceImpl::start_thread(pthread_t* thread, const pthread_attr_t* attribu
   TlsThread* tls = tls_new_thread(end, this);
   try {
     if (!tls) return EAGAIN;
-    auto start = std::make_unique<Start>(Start{this, body, argument, tls});
+    auto in_heap = heap_new_thread(*heap);
+    if (!in_heap) {
+      tls_drop_new_thread(tls);
+      return EAGAIN;
+    }
+    auto start = std::make_unique<Start>(Start{this, body, argument, tls, std::move(in_heap)});
     // The lock keeps the new thread from ending before it is entered. Its place in the table is made first, by another key.
     const std::lock_guard guard(threads_lock);
     std::map<pthread_t, Library*> place;

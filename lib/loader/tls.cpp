@@ -14,6 +14,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -397,7 +398,11 @@ Result<std::int64_t> tls_system_static_offset(std::uint64_t module) {
   };
   const std::int64_t here = distance();
   std::int64_t there = here - 1;
-  std::thread([&] { there = distance(); }).join();
+  try {
+    std::thread([&] { there = distance(); }).join();
+  } catch (const std::system_error& error) {
+    return Failure{ErrorCode::kSystem, std::string("no thread to look at thread-local variables from: ") + error.what()};
+  }
   if (here == there) return here;
   return Failure{ErrorCode::kLoader,
                  "initial-exec access to a thread-local variable of a system library that is not in static TLS"};

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "deploy/error.h"
 #include "lib/interpreter/guest/collector.h"
@@ -113,6 +114,17 @@ int fail(deploy_error* error, ErrorCode code, const char* what, const char* why)
   return -1;
 }
 
+// Of a reason in words, ours or CPython's.
+ErrorCode code_of(const char* reason) { return std::strstr(reason, "memory") ? ErrorCode::kSystem : ErrorCode::kInternal; }
+
+// CPython 3.11 follows the null pointer that stands for a thread state it has no memory for. So what it will ask for is asked for
+// first, and is free again when it does.
+bool has_room_for_thread_state() {
+  void* room[] = {PyMem_RawMalloc(sizeof(PyThreadState)), PyMem_RawMalloc(4 * sizeof(PyThreadState))};
+  for (void* block : room) PyMem_RawFree(block);
+  return room[0] != nullptr && room[1] != nullptr;
+}
+
 }  // namespace
 
 void use_host_memory(const deploy_host& host) {
@@ -127,15 +139,16 @@ void use_host_memory(const deploy_host& host) {
 
 int boot(const deploy_boot* boot, deploy_error* error) {
   if (const char* problem = install_stdlib(view(boot->stdlib))) {
-    return fail(error, ErrorCode::kInternal, "the image's archive of the standard library", problem);
+    return fail(error, code_of(problem), "the image's archive of the standard library", problem);
   }
-  if (const char* problem = install_output()) return fail(error, ErrorCode::kInternal, "the module _deploy_output", problem);
+  if (const char* problem = install_output()) return fail(error, code_of(problem), "the module _deploy_output", problem);
   if (!install_bytecode()) return fail(error, ErrorCode::kSystem, "the module _deploy_bytecode", "out of memory");
   if (!install_thread_start()) return fail(error, ErrorCode::kSystem, "the module _deploy_threads", "out of memory");
   PyStatus status = preinitialize();
   if (!PyStatus_Exception(status)) status = initialize();
   if (PyStatus_Exception(status)) {
-    return fail(error, ErrorCode::kInternal, "Python did not start", status.err_msg ? status.err_msg : "it gives no reason");
+    const char* reason = status.err_msg ? status.err_msg : "it gives no reason";
+    return fail(error, code_of(reason), "Python did not start", reason);
   }
   main_state = PyThreadState_Get();
   main_thread = PyThread_get_thread_ident();
@@ -164,7 +177,7 @@ deploy_thread thread_attach(deploy_thread thread) {
   // Also makes it the state that PyGILState_Ensure finds on this thread.
   if (state == nullptr) {
     const Exemption exemption;  // a new state that cannot be allocated is a null pointer that CPython 3.11 follows
-    state = PyThreadState_New(PyInterpreterState_Main());
+    if (has_room_for_thread_state()) state = PyThreadState_New(PyInterpreterState_Main());
   }
   if (state == nullptr) return nullptr;
   PyEval_RestoreThread(state);

@@ -40,24 +40,25 @@ static inline int is_own(const void* block) {
 static void open_reserve(void) { __atomic_add_fetch(&deploy_own_heap.reserve_users, 1, __ATOMIC_RELAXED); }
 static void close_reserve(void) { __atomic_sub_fetch(&deploy_own_heap.reserve_users, 1, __ATOMIC_RELAXED); }
 
-// Tries a second time when what is kept for later has been given back, for the limit counts that as well; and a small request a
-// third time.
-#define OR_AGAIN(size, allocation)         \
-  do {                                     \
-    if (!LIKELY(enter())) break;           \
-    void* made = (allocation);             \
-    if (LIKELY(made != NULL)) return made; \
-    mi_collect(1);                         \
-    made = (allocation);                   \
-    if (made == NULL && (size) <= SMALL) { \
-      open_reserve();                      \
-      made = (allocation);                 \
-      close_reserve();                     \
-    }                                      \
-    if (made == NULL) break;               \
-    return made;                           \
-  } while (0);                             \
-  errno = ENOMEM;                          \
+// Tries a second time when what is kept for later has been given back, for the limit counts that as well; a small request a third
+// time, and one of a few bytes a fourth time where the host says so.
+#define OR_AGAIN(size, allocation)                                                                                   \
+  do {                                                                                                               \
+    if (!LIKELY(enter())) break;                                                                                     \
+    void* made = (allocation);                                                                                       \
+    if (LIKELY(made != NULL)) return made;                                                                           \
+    mi_collect(1);                                                                                                   \
+    made = (allocation);                                                                                             \
+    if (made == NULL && (size) <= SMALL) {                                                                           \
+      open_reserve();                                                                                                \
+      made = (allocation);                                                                                           \
+      close_reserve();                                                                                               \
+    }                                                                                                                \
+    if (made == NULL && (size) <= DEPLOY_HEAP_TINY && deploy_own_heap.refuse(&deploy_own_heap)) made = (allocation); \
+    if (made == NULL) break;                                                                                         \
+    return made;                                                                                                     \
+  } while (0);                                                                                                       \
+  errno = ENOMEM;                                                                                                    \
   return NULL
 
 #define LARGE DEPLOY_HEAP_LARGE
@@ -250,8 +251,8 @@ static const deploy_heap_function functions[] = {
     {NULL, NULL},
 };
 
-EXPORT const deploy_heap_allocator deploy_allocator_table = {functions,        heap_free,  heap_realloc,
-                                                             heap_usable_size, end_thread, keep_nothing};
+EXPORT const deploy_heap_allocator deploy_allocator_table = {functions,        heap_malloc, heap_free,   heap_realloc,
+                                                             heap_usable_size, end_thread,  keep_nothing};
 
 // What mimalloc is bound to. Its segments come uncommitted and are committed in parts: only that counts.
 

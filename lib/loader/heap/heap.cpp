@@ -8,6 +8,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <iterator>
 #include <mutex>
 #include <new>
@@ -40,6 +41,18 @@ struct Allowance {
   std::size_t left = 0;
 };
 thread_local Allowance t_allowance __attribute__((tls_model("initial-exec")));
+
+constexpr std::int64_t kMoment = 100;  // milliseconds
+constexpr int kManyRefusals = 1000;
+constexpr std::size_t kRelief = std::size_t{256} << 10, kMostRelief = std::size_t{8} << 20;  // bytes at one time, of a heap
+
+// Of requests of a few bytes, by the calling thread.
+struct Refusals {
+  std::uint64_t heap = 0;
+  std::int64_t since = 0;
+  int count = 0;
+};
+thread_local Refusals t_refusals __attribute__((tls_model("initial-exec")));
 
 // One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
 // call that takes long.
@@ -137,6 +150,7 @@ Heap::Heap(std::size_t limit) : limit_(limit), reserve_(std::min(limit / 8, kMos
     return large && &LargeBlocks::heap_of(*large) == &of(self) ? LargeBlocks::size_of(*large) : 0;
   };
   shared_.give_back_large = [](deploy_heap* self) { of(self).large_.give_back(); };
+  shared_.refuse = [](deploy_heap* self) { return of(self).relieve() ? 1 : 0; };
   shared_.free_foreign = deploy::loader::free_foreign;
   shared_.realloc_foreign = deploy::loader::realloc_foreign;
   shared_.size_of_foreign = deploy::loader::size_of_foreign;
@@ -210,6 +224,21 @@ bool Heap::count_in(std::size_t size) noexcept {
 
 bool Heap::has_room_for_thread() const noexcept {
   return limit_ == 0 || exemptions_.load() != 0 || committed_.load() + std::min(kNewThread, limit_ / 8) <= limit_;
+}
+
+// CPython 3.11 asks for the few bytes that an `except` or a `with` needs again and again until it has them, with the GIL: nothing
+// else would ever run there. So a thread that has been refused so often in a moment gets them, beyond the limit.
+bool Heap::relieve() noexcept {
+  if (limit_ == 0) return false;
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const std::int64_t time = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+  if (t_refusals.heap != serial() || time - t_refusals.since > kMoment) t_refusals = {serial(), time, 0};
+  if (++t_refusals.count < kManyRefusals) return false;
+  t_refusals = {};
+  if (relief_.fetch_add(kRelief) >= kMostRelief) return false;
+  t_allowance = {serial(), kRelief};
+  return true;
 }
 
 void Heap::begin_thread() noexcept {

@@ -151,6 +151,7 @@ class Heap {
   bool change(void* memory, std::size_t size, bool commit) noexcept;
   bool may_hold(std::size_t committed, std::size_t more) noexcept;
   void count_peak(std::size_t committed) noexcept;
+  bool relieve() noexcept;
   Regions::iterator region_of(std::uintptr_t address);
   void set_owner(std::uintptr_t start, std::size_t size, deploy_heap* owner) noexcept;
 
@@ -164,7 +165,7 @@ class Heap {
   std::unordered_map<std::string_view, void*> functions_;
   std::atomic<int> exemptions_{0};
   std::atomic<void*> kept_{nullptr};  // one freed block of kKeptSize, which an unlimited heap has ready
-  std::atomic<std::size_t> committed_{0}, peak_{0};
+  std::atomic<std::size_t> committed_{0}, peak_{0}, relief_{0};
   LargeBlocks large_;
   // heap_threads.cpp: states that no thread has, and who leaves none.
   bool has_identities_ = false;  // states go from thread to thread
@@ -185,6 +186,18 @@ void heap_prepare_fork();
 
 // heap_threads.cpp. The calling thread's state of `heap` becomes the one at hand.
 int heap_enter(deploy_heap* heap) noexcept;  // 0: there is no memory for that
+// What a thread that is about to be made needs of a heap; null where there is no memory for that. The new thread begins with it, or
+// it is dropped.
+struct NewHeapThread {
+  NewHeapThread() = default;
+  NewHeapThread(const NewHeapThread&) = delete;
+  NewHeapThread& operator=(const NewHeapThread&) = delete;
+  ~NewHeapThread();
+  Heap* heap = nullptr;
+  HeapState bytes{};
+};
+std::unique_ptr<NewHeapThread> heap_new_thread(Heap& heap);
+void heap_begin_thread(NewHeapThread& made) noexcept;
 // The calling thread has left the namespace's code for now.
 void heap_leave(Heap& heap) noexcept;
 void heap_live(Heap& heap);  // its threads may be told of their end

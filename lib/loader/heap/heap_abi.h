@@ -15,6 +15,7 @@ extern "C" {
 
 // Requests up to this may use the last part of the limit.
 #define DEPLOY_HEAP_SMALL 32768
+#define DEPLOY_HEAP_TINY 64
 
 // Requests beyond this are not mimalloc's, but large blocks (large_blocks.h); those up to the second are asked of mimalloc
 // where no more mappings can be had.
@@ -41,6 +42,8 @@ typedef struct deploy_heap {
   void* (*make_large)(struct deploy_heap* self, size_t alignment, size_t size, deploy_heap_use use);
   size_t (*size_of_large)(struct deploy_heap* self, const void* block);
   void (*give_back_large)(struct deploy_heap* self);  // those that it keeps for later
+  // A request of a few bytes is refused for good. 1: it is to be tried once more.
+  int (*refuse)(struct deploy_heap* self);
   // For blocks that are not this heap's by the table of owners: large ones, another heap's, the process's allocator's.
   void (*free_foreign)(void* block);
   void* (*realloc_foreign)(void* block, size_t size);
@@ -56,6 +59,7 @@ typedef struct deploy_heap_function {
 // The allocator's symbol `deploy_allocator_table`.
 typedef struct deploy_heap_allocator {
   const deploy_heap_function* functions;  // ends with a null name
+  void* (*malloc)(size_t size);
   void (*free)(void* block);
   void* (*realloc)(void* block, size_t size);
   size_t (*size_of)(void* block);

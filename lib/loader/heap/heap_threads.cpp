@@ -120,8 +120,9 @@ void forget_dead() {
 
 // Befriended by Heap.
 struct HeapThreads {
-  static State take_state(deploy_heap* shared) {
-    Heap& heap = Heap::of(shared);
+  static State take_state(deploy_heap* shared) { return take_state(Heap::of(shared)); }
+
+  static State take_state(Heap& heap) {
     State state{heap.serial(), heap.thread_state_};
     if (!heap.has_identities_) return state;
     const std::lock_guard guard(heap.idle_lock_);
@@ -177,16 +178,22 @@ void thread_ends(void*) {
   delete std::exchange(t_states, nullptr);
 }
 
-// False where there is no memory for the list.
-bool make_list() noexcept {
+// This thread's list, with room for one more; null where there is no memory.
+std::vector<State>* list_with_room() noexcept {
   try {
-    auto states = std::make_unique<std::vector<State>>();
-    states->reserve(4);
-    tls_when_thread_ended(thread_ends, nullptr);
-    t_states = states.release();
-    return true;
+    if (!t_states) {
+      auto states = std::make_unique<std::vector<State>>();
+      states->reserve(4);
+      tls_when_thread_ended(thread_ends, nullptr);
+      t_states = states.release();
+    }
+    if (t_states->size() == t_states->capacity()) {
+      forget_dead();
+      t_states->reserve(t_states->size() + 1);
+    }
+    return t_states;
   } catch (const std::bad_alloc&) {
-    return false;
+    return nullptr;
   }
 }
 
@@ -194,19 +201,14 @@ bool make_list() noexcept {
 
 int heap_enter(deploy_heap* heap) noexcept {
   if (deploy_current_heap == heap->serial) return 1;
-  if (!t_states && !make_list()) return 0;
-  put_away();
-  State* state = state_of(heap->serial);
+  State* state = t_states ? state_of(heap->serial) : nullptr;
   if (!state) {
-    forget_dead();
-    try {
-      t_states->emplace_back();
-    } catch (const std::bad_alloc&) {
-      return 0;
-    }
-    state = &t_states->back();
-    *state = HeapThreads::take_state(heap);
+    std::vector<State>* list = list_with_room();
+    if (!list) return 0;
+    list->push_back(HeapThreads::take_state(heap));
+    state = &list->back();
   }
+  put_away();
   take_out(*state);
   return 1;
 }
@@ -219,6 +221,40 @@ void heap_leave(Heap& heap) noexcept {
   if (!state || !HeapThreads::leave_state(heap, *state, kMostIdle)) return;
   *state = t_states->back();
   t_states->pop_back();
+}
+
+// A new thread's state is tried out by the one that starts it: what a thread of Python has to allocate for its first exception must
+// not fail, or CPython 3.11 tries it for ever (exception_unwind in ceval.c, where PyLong_FromLong gives null).
+std::unique_ptr<NewHeapThread> heap_new_thread(Heap& heap) {
+  if (!heap.allocator() || !heap.hands_states_on()) return std::make_unique<NewHeapThread>();
+  if (!list_with_room()) return nullptr;
+  auto made = std::make_unique<NewHeapThread>();
+  State state = HeapThreads::take_state(heap);
+  put_away();
+  take_out(state);
+  void* block = heap.allocator()->malloc(64);
+  if (block) heap.allocator()->free(block);
+  std::memcpy(state.bytes.data(), place(), kHeapStateSize);
+  deploy_current_heap = 0;
+  made->bytes = state.bytes;
+  made->heap = &heap;
+  return block ? std::move(made) : nullptr;
+}
+
+NewHeapThread::~NewHeapThread() {
+  if (!heap) return;
+  const State state{heap->serial(), bytes};
+  if (HeapThreads::leave_state(*heap, state, kMostIdle)) return;
+  put_away();
+  take_out(state);
+  heap->allocator()->end_thread();
+  deploy_current_heap = 0;
+}
+
+void heap_begin_thread(NewHeapThread& made) noexcept {
+  if (!made.heap || !list_with_room()) return;
+  t_states->push_back({made.heap->serial(), made.bytes});
+  made.heap = nullptr;
 }
 
 void heap_live(Heap& heap) {
