@@ -79,4 +79,7 @@ block_first:
     .cfi_endproc
     .size block_first, . - block_first
 
+#if defined(__CET__)
+#include <cet.h>  // marks the object: no code here that indirect calls or a shadow stack would stumble over
+#endif
     .section .note.GNU-stack, "", @progbits
