@@ -77,6 +77,12 @@ def _adjust_spawn(spawn):
 def _adjust_subprocess(subprocess):
     # The interpreter's own flags say that it is embedded.
     subprocess._args_from_interpreter_flags = lambda: [f"-W{option}" for option in sys.warnoptions]
+    import _posixsubprocess
+
+    from _deploy import child_environment
+
+    # multiprocessing takes it from that module.
+    _posixsubprocess.fork_exec = subprocess._fork_exec = child_environment.with_environment(_posixsubprocess.fork_exec)
 
 
 def _end_with_interpreter(server, descriptor, pid):

@@ -6,7 +6,7 @@ import posix
 import sys
 import threading  # it takes the thread that imports it first for the main one, which has to be this
 
-from _deploy import thread_start
+from _deploy import child_environment, thread_start
 
 _SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
@@ -42,6 +42,7 @@ def _main_thread_of_a_child():
 
 def run(paths, defer_imports):
     thread_start.install()
+    child_environment.install()
     sys.path[:] = paths
     posix.register_at_fork(after_in_child=_main_thread_of_a_child)  # after that of threading
     sys.executable = sys._base_executable = ""
