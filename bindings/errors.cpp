@@ -1,13 +1,17 @@
 #include "bindings/errors.h"
 
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
+
+#include <algorithm>
 
 #include "bindings/exports.h"
+#include "bindings/text.h"
 
 namespace deploy::bindings {
 
 namespace {
+
+constexpr std::size_t kLongestMessage = 1000;
 
 // Text that may come from anywhere, a guest's traceback for one: bytes that are no UTF-8 are replaced.
 nb::object text(const std::string& utf8) {
@@ -20,6 +24,8 @@ void translate(const std::exception_ptr& exception, void*) {
   } catch (const Error& error) {
     nb::object instance = to_python_error(error);
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(instance.ptr())), instance.ptr());
+  } catch (const nb::cast_error&) {
+    PyErr_SetString(PyExc_TypeError, "an object of another type than this call can take");
   }
 }
 
@@ -31,16 +37,11 @@ nb::object to_python_error(const Error& error) {
 }
 
 std::string describe(const nb::python_error& error) {
-  std::string result = nb::cast<std::string>(error.type().attr("__qualname__"));
-  nb::object message = nb::steal(PyObject_Str(error.value().ptr()));
-  const char* utf8 = message.is_valid() ? PyUnicode_AsUTF8(message.ptr()) : nullptr;
-  if (!utf8) {
-    PyErr_Clear();
-    return result;
-  }
+  const std::string type = name_of_type(error.value());
+  const std::string message = shown(error.value());
   // PyTorch puts a C++ stack below its first line.
-  const std::string_view first_line = std::string_view(utf8).substr(0, std::string_view(utf8).find('\n'));
-  return first_line.empty() ? result : result + ": " + std::string(first_line);
+  const std::string first_line = message.substr(0, std::min(message.find('\n'), kLongestMessage));
+  return first_line.empty() ? type : type + ": " + first_line;
 }
 
 void export_errors(nb::module_& m) {

@@ -3,10 +3,10 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
-#include "bindings/environment.h"
 #include "bindings/errors.h"
 #include "bindings/exports.h"
 #include "bindings/gil.h"
+#include "bindings/text.h"
 #include "deploy/error.h"
 #include "deploy/signature.h"
 
@@ -18,9 +18,7 @@ std::vector<std::string> to_keys(nb::handle keys) {
   if (nb::isinstance<nb::str>(keys) || nb::isinstance<nb::bytes>(keys)) {
     throw Error(ErrorCode::kInvalidArgument, "trusted_keys: found one text, expected a list of key files or PEM texts");
   }
-  std::vector<std::string> result;
-  for (nb::handle key : keys) result.push_back(to_path(key));
-  return result;
+  return to_paths(keys, "trusted_keys");
 }
 
 nb::object to_dict(const Manifest* manifest, const std::string& path) {
@@ -48,7 +46,7 @@ void export_files(nb::module_& m) {
   m.def(
       "sign_package",
       [](nb::object path, nb::object key) {
-        const std::string file = to_path(path), text = to_path(key);
+        const std::string file = to_path(path), text = to_path(key, "private_key");
         return without_gil([&] { return sign_package(file, text); });
       },
       nb::arg("path"), nb::arg("private_key"),

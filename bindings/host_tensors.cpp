@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bindings/deferred.h"
+#include "bindings/text.h"
 #include "deploy/error.h"
 
 namespace deploy::bindings {
@@ -74,7 +75,7 @@ bool is_cuda_like(const DLDevice& device) { return device.device_type == kDLCUDA
 
 bool is_on_cuda(nb::handle object) {
   nb::object device = object.attr("__dlpack_device__")();
-  return is_cuda_like({static_cast<DLDeviceType>(nb::cast<int>(nb::int_(device[0]))), 0});
+  return is_cuda_like({static_cast<DLDeviceType>(to_ints(device, "__dlpack_device__()").first), 0});
 }
 
 // Takes the managed tensor out of a capsule, which is marked as used.

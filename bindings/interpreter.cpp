@@ -2,13 +2,13 @@
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include "bindings/environment.h"
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/text.h"
 
 namespace deploy::bindings {
 
@@ -76,9 +76,10 @@ void export_interpreter(nb::module_& m) {
           "InterpreterSession.interrupt().")
       .def(
           "register_module",
-          [](const InterpreterHandle& self, std::string_view name, std::string_view source) {
+          [](const InterpreterHandle& self, Text name, Text source) {
             Interpreter interpreter = self.get();
-            without_gil([&] { interpreter.register_module(name, source); });
+            const std::string_view name_text = name.utf8("name"), source_text = source.utf8("source");
+            without_gil([&] { interpreter.register_module(name_text, source_text); });
           },
           nb::arg("name"), nb::arg("source"),
           "Makes `source` importable as module `name` (packages: \"a.b\" needs \"a\"). The code runs at its first import.")

@@ -3,7 +3,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include "bindings/environment.h"
@@ -11,6 +10,7 @@
 #include "bindings/files.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/text.h"
 
 namespace deploy::bindings {
 
@@ -60,10 +60,10 @@ void export_manager(nb::module_& m) {
       .def(nb::new_(&create), nb::arg("interpreters") = 1, nb::arg("environment") = nb::none())
       .def(
           "load_package",
-          [](const Handle& self, nb::object path, std::string sha256, nb::object trusted_keys, bool in_memory,
+          [](const Handle& self, nb::object path, Text sha256, nb::object trusted_keys, bool in_memory,
              std::optional<bool> check_weights) {
             const std::string text = to_path(path);
-            const LoadOptions options{std::move(sha256), to_keys(trusted_keys), in_memory, check_weights};
+            const LoadOptions options{std::string(sha256.utf8("sha256")), to_keys(trusted_keys), in_memory, check_weights};
             return PackageHandle{self, without_gil([&] { return (*self)->load_package(text, options); })};
           },
           nb::arg("path"), nb::kw_only(), nb::arg("sha256") = "", nb::arg("trusted_keys") = nb::make_tuple(),
@@ -82,8 +82,9 @@ void export_manager(nb::module_& m) {
           "interpreter is free gets a nested session on the one it holds.")
       .def(
           "register_module",
-          [](const ManagerHandle& self, std::string_view name, std::string_view source) {
-            without_gil([&] { self->register_module(name, source); });
+          [](const ManagerHandle& self, Text name, Text source) {
+            const std::string_view name_text = name.utf8("name"), source_text = source.utf8("source");
+            without_gil([&] { self->register_module(name_text, source_text); });
           },
           nb::arg("name"), nb::arg("source"), "Makes `source` importable as module `name` in every interpreter.")
       .def_prop_ro("interpreters", &interpreters, nb::sig("def interpreters(self) -> list[Interpreter]"))

@@ -1,11 +1,11 @@
 #include "deploy/object.h"
 
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/text.h"
 #include "bindings/values.h"
 
 namespace deploy::bindings {
@@ -20,15 +20,18 @@ constexpr const char* kObjectDoc =
     "Calls and attributes give Objects again; to_value() brings plain data and tensors out.";
 
 Object call(const Object& self, nb::args args, nb::kwargs kwargs) {
-  Args values = to_args(args);
-  Kwargs keywords = to_kwargs(kwargs);
+  const ValueLimits limits = self.value_limits();
+  Args values = to_args(args, limits);
+  Kwargs keywords = to_kwargs(kwargs, limits);
   return without_gil([&] { return self.call(std::move(values), std::move(keywords)); });
 }
 
-Object call_method(const Object& self, std::string_view name, nb::args args, nb::kwargs kwargs) {
-  Args values = to_args(args);
-  Kwargs keywords = to_kwargs(kwargs);
-  return without_gil([&] { return self.call_method(name, std::move(values), std::move(keywords)); });
+Object call_method(const Object& self, Text name, nb::args args, nb::kwargs kwargs) {
+  const std::string_view method = name.utf8("name");
+  const ValueLimits limits = self.value_limits();
+  Args values = to_args(args, limits);
+  Kwargs keywords = to_kwargs(kwargs, limits);
+  return without_gil([&] { return self.call_method(method, std::move(values), std::move(keywords)); });
 }
 
 // For debuggers and logs, and so never an error.
@@ -49,10 +52,16 @@ void export_object(nb::module_& m) {
       .def("call_method", &call_method, nb::sig("def call_method(self, name: str, /, *args, **kwargs) -> Object"),
            "Calls the method `name`.")
       .def(
-          "attr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.attr(name); }); },
+          "attr", [](const Object& self, Text name) {
+            const std::string_view attribute = name.utf8("name");
+            return without_gil([&] { return self.attr(attribute); });
+          },
           nb::arg("name"), "The attribute `name`.")
       .def(
-          "hasattr", [](const Object& self, std::string_view name) { return without_gil([&] { return self.hasattr(name); }); },
+          "hasattr", [](const Object& self, Text name) {
+            const std::string_view attribute = name.utf8("name");
+            return without_gil([&] { return self.hasattr(attribute); });
+          },
           nb::arg("name"), "False only for AttributeError; any other exception is raised.")
       .def(
           "to_value", [](const Object& self) { return to_python(without_gil([&] { return self.to_value(); })); },

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bindings/exit.h"
+#include "bindings/text.h"
 #include "deploy/error.h"
 
 namespace deploy::bindings {
@@ -63,7 +64,7 @@ void deliver(PyObject* callable, const OutputLine& line) {
 OutputCallback to_output_callback(nb::handle callable) {
   if (callable.is_none()) return {};
   if (!PyCallable_Check(callable.ptr())) {
-    throw Error(ErrorCode::kInvalidArgument, "on_output: found " + nb::cast<std::string>(nb::repr(callable)) +
+    throw Error(ErrorCode::kInvalidArgument, "on_output: found " + short_repr(callable) +
                                                  ", expected a function of (interpreter, stream, line) or None");
   }
   const std::shared_ptr<PyObject> shared(callable.inc_ref().ptr(), drop_anywhere);

@@ -2,7 +2,6 @@
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,6 +9,7 @@
 #include "bindings/files.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/text.h"
 #include "bindings/timeout.h"
 #include "bindings/values.h"
 
@@ -43,16 +43,25 @@ constexpr const char* kPackageDoc =
     "When the last handle on it and on what was loaded from it is gone, its objects and modules leave every interpreter.";
 
 nb::object call(const ReplicaHandle& self, nb::args args, nb::kwargs kwargs) {
-  Args values = to_args(args);
-  Kwargs keywords = to_kwargs(kwargs);
+  const ValueLimits limits = self.object.value_limits();
+  Args values = to_args(args, limits);
+  Kwargs keywords = to_kwargs(kwargs, limits);
   return to_python(without_gil([&] { return self.object.call(std::move(values), std::move(keywords)); }));
 }
 
-nb::object call_method(const ReplicaHandle& self, std::string_view name, nb::args args, nb::kwargs kwargs) {
-  Args values = to_args(args);
-  Kwargs keywords = to_kwargs(kwargs);
-  return to_python(without_gil([&] { return self.object.call_method(name, std::move(values), std::move(keywords)); }));
+nb::object call_method(const ReplicaHandle& self, Text name, nb::args args, nb::kwargs kwargs) {
+  const std::string_view method = name.utf8("name");
+  const ValueLimits limits = self.object.value_limits();
+  Args values = to_args(args, limits);
+  Kwargs keywords = to_kwargs(kwargs, limits);
+  return to_python(without_gil([&] { return self.object.call_method(method, std::move(values), std::move(keywords)); }));
 }
+
+// The arguments that name a record.
+struct Record {
+  Record(Text package, Text resource) : package(package.utf8("package")), name(resource.utf8("resource")) {}
+  std::string_view package, name;
+};
 
 nb::list interpreters(const PackageHandle& self) {
   nb::list result;
@@ -95,8 +104,9 @@ void export_package(nb::module_& m) {
   nb::class_<PackageHandle>(m, "Package", kPackageDoc)
       .def(
           "load_pickle",
-          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-            return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(package, resource); })};
+          [](const PackageHandle& self, Text package, Text resource) {
+            const Record record(package, resource);
+            return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(record.package, record.name); })};
           },
           nb::arg("package"), nb::arg("resource"),
           "Unpickles the record <package>/<resource> on one interpreter now, and on the others at their first use. Raises Error: "
@@ -104,14 +114,16 @@ void export_package(nb::module_& m) {
           "the records there are, MISSING_EXTERN, INVALID_PACKAGE, PYTHON.")
       .def(
           "load_text",
-          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-            return without_gil([&] { return self.package.load_text(package, resource); });
+          [](const PackageHandle& self, Text package, Text resource) {
+            const Record record(package, resource);
+            return without_gil([&] { return self.package.load_text(record.package, record.name); });
           },
           nb::arg("package"), nb::arg("resource"), "A UTF-8 text record as str. Raises Error with code NOT_FOUND.")
       .def(
           "load_binary",
-          [](const PackageHandle& self, std::string_view package, std::string_view resource) {
-            std::string data = without_gil([&] { return self.package.load_binary(package, resource); });
+          [](const PackageHandle& self, Text package, Text resource) {
+            const Record record(package, resource);
+            std::string data = without_gil([&] { return self.package.load_binary(record.package, record.name); });
             return nb::bytes(data.data(), data.size());
           },
           nb::arg("package"), nb::arg("resource"), "The bytes of a record. Raises Error with code NOT_FOUND.")

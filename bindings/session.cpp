@@ -1,11 +1,11 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
-#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include "bindings/exports.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/text.h"
 #include "bindings/timeout.h"
 #include "bindings/values.h"
 
@@ -26,19 +26,23 @@ void export_session(nb::module_& m) {
   nb::class_<SessionHandle>(m, "InterpreterSession", kSessionDoc)
       .def(
           "global_",
-          [](SessionHandle& self, std::string_view module, std::string_view name) {
-            return without_gil([&] { return self->global(module, name); });
+          [](SessionHandle& self, Text module, Text name) {
+            const std::string_view module_name = module.utf8("module"), attribute = name.utf8("name");
+            return without_gil([&] { return self->global(module_name, attribute); });
           },
           nb::arg("module"), nb::arg("name"),
           "Attribute `name` of module `module`, which is imported if need be: global_(\"torch\", \"sigmoid\").")
       .def(
           "import_module",
-          [](SessionHandle& self, std::string_view name) { return without_gil([&] { return self->import_module(name); }); },
+          [](SessionHandle& self, Text name) {
+            const std::string_view module = name.utf8("name");
+            return without_gil([&] { return self->import_module(module); });
+          },
           nb::arg("name"))
       .def(
           "from_value",
           [](SessionHandle& self, nb::object value) {
-            Value converted = to_value(value, "the value");
+            Value converted = to_value(value, "the value", self->interpreter().value_limits());
             return without_gil([&] { return self->from_value(converted); });
           },
           nb::arg("value").none(), "An Object equal to plain data. Tensors share memory.")

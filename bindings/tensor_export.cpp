@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/text.h"
 #include "deploy/error.h"
 
 namespace deploy::bindings {
@@ -75,7 +76,7 @@ Tensor copy_of(const Tensor& tensor) {
 void check_device(const Tensor& tensor, nb::handle dl_device) {
   if (dl_device.is_none()) return;
   const Device found = tensor.device();
-  const Device asked = {nb::cast<int>(nb::int_(dl_device[0])), nb::cast<int>(nb::int_(dl_device[1]))};
+  const Device asked = {to_ints(dl_device, "dl_device").first, to_ints(dl_device, "dl_device").second};
   if (asked == found) return;
   throw_buffer_error("the tensor is on DLPack device (" + std::to_string(found.type) + ", " + std::to_string(found.index) +
                      "), and cannot be exported to (" + std::to_string(asked.type) + ", " + std::to_string(asked.index) +
@@ -145,7 +146,7 @@ nb::object export_capsule(const Tensor& tensor, nb::handle max_version, nb::hand
   check_device(tensor, dl_device);
   const bool copied = copy.value_or(false);
   if (copied && tensor.device().type != kDLCPU) throw_buffer_error("deploy.Tensor copies on the CPU only");
-  const bool versioned = !max_version.is_none() && nb::cast<int>(nb::int_(max_version[0])) >= 1;
+  const bool versioned = !max_version.is_none() && to_ints(max_version, "max_version").first >= 1;
   if (!versioned && !copied && tensor.read_only()) {
     throw_buffer_error("a read-only tensor needs a consumer that knows DLPack 1.0 (max_version)");
   }

@@ -2,96 +2,64 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <complex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bindings/errors.h"
 #include "bindings/host_tensors.h"
+#include "bindings/text.h"
 
 namespace deploy::bindings {
 
 namespace {
 
-// Nesting that no sane argument reaches; one that does contains itself.
-constexpr int kMaxDepth = 500;
+// A message spells this many of the innermost steps.
+constexpr std::size_t kSpeltSteps = 12;
 
-// What could not be converted. Each container on the way out puts its own step in front of `path`.
+// Once in so many objects Ctrl-C is looked for.
+constexpr std::size_t kSignals = 65536;
+
+// Where the interpreter's limit is not known.
+constexpr std::size_t kDefaultBytes = std::size_t{4} << 30;
+
+// What could not be converted.
 struct NoValue {
-  std::string path;
   std::string message;
 };
 
-std::string name_of_type(nb::handle object) {
-  nb::handle type = object.type();
-  std::string module = nb::cast<std::string>(nb::str(type.attr("__module__")));
-  std::string name = nb::cast<std::string>(nb::str(type.attr("__qualname__")));
-  return module == "builtins" ? name : module + "." + name;
-}
-
-Value convert(nb::handle object, int depth);
-
-// Runs `body`, and puts `step` in front of the path of what it could not convert.
-template <class Step, class Body>
-auto on_path(Step&& step, Body&& body) {
-  try {
-    return body();
-  } catch (NoValue& found) {
-    found.path.insert(0, step());
-    throw;
-  }
+nb::object checked(PyObject* object) {
+  if (!object) throw nb::python_error();
+  return nb::steal(object);
 }
 
 Value convert_int(nb::handle object) {
   int overflow = 0;
   long long value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
-  if (overflow) throw NoValue{{}, "an int outside the range of int64"};
+  if (overflow) throw NoValue{"an int outside the range of int64"};
   if (value == -1 && PyErr_Occurred()) throw nb::python_error();
   return value;
 }
 
-Value convert_str(nb::handle object) {
+std::string_view utf8_of(nb::handle object) {
   Py_ssize_t size = 0;
   const char* utf8 = PyUnicode_AsUTF8AndSize(object.ptr(), &size);
-  if (!utf8) {
-    PyErr_Clear();
-    throw NoValue{{}, "a str with surrogates, which has no UTF-8 form"};
-  }
-  return std::string(utf8, static_cast<std::size_t>(size));
-}
-
-template <class Sequence>
-Value convert_sequence(nb::handle object, int depth) {
-  Sequence result;
-  // The length is asked again each time: __dlpack__ of an element may run any code.
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object.ptr()); ++i) {
-    nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(object.ptr(), i));
-    result.items.push_back(on_path([&] { return "[" + std::to_string(i) + "]"; }, [&] { return convert(item, depth + 1); }));
-  }
-  return result;
-}
-
-Value convert_mapping(nb::handle object, int depth) {
-  nb::object items = nb::steal(PyMapping_Items(object.ptr()));
-  if (!items.is_valid()) throw nb::python_error();
-  Value::Dict result;
-  result.items.reserve(nb::len(items));
-  for (nb::handle pair : items) {
-    nb::object key = pair[0], item = pair[1];
-    auto step = [&] { return "[" + nb::cast<std::string>(nb::repr(key)) + "]"; };
-    on_path(step, [&] { result.items.emplace_back(convert(key, depth + 1), convert(item, depth + 1)); });
-  }
-  return result;
+  if (utf8) return {utf8, static_cast<std::size_t>(size)};
+  if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw nb::python_error();
+  PyErr_Clear();
+  throw NoValue{"a str with surrogates, which has no UTF-8 form"};
 }
 
 Value convert_tensor(nb::handle object) {
   try {
     return from_host_tensor(object);
   } catch (const nb::python_error& error) {
-    throw NoValue{{}, "a " + name_of_type(object) + " that cannot be exported with DLPack (" + describe(error) + ")"};
+    throw NoValue{"a " + name_of_type(object) + " that cannot be exported with DLPack (" + describe(error) + ")"};
   } catch (const Error& error) {
-    throw NoValue{{}, "a " + name_of_type(object) + " that cannot be exported with DLPack (" + error.message() + ")"};
+    throw NoValue{"a " + name_of_type(object) + " that cannot be exported with DLPack (" + error.message() + ")"};
   }
 }
 
@@ -112,131 +80,243 @@ bool is_numpy_scalar(nb::handle object) {
 }
 
 [[noreturn]] void throw_no_value(nb::handle object) {
-  throw NoValue{{},
-                "a " + name_of_type(object) +
-                    ", expected None, bool, int, float, complex, str, bytes, list, tuple, a mapping, anything with "
-                    "__dlpack__, or an Object of the same session"};
+  throw NoValue{"a " + name_of_type(object) +
+                ", expected None, bool, int, float, complex, str, bytes, list, tuple, a mapping, anything with "
+                "__dlpack__, or an Object of the same session"};
 }
 
-// The types that are not one of Python's own, cheapest question first.
-Value convert_other(nb::handle object, int depth) {
-  if (nb::isinstance<Tensor>(object)) return *nb::inst_ptr<Tensor>(object);
-  if (nb::isinstance<Object>(object)) return *nb::inst_ptr<Object>(object);
+// Converts one object after the other, depth first; the containers around the one that is converted are on a stack.
+class Reader {
+ public:
+  explicit Reader(const ValueLimits& limits)
+      : limits_(limits), items_left_(limits.items), bytes_left_(limits.bytes ? limits.bytes : kDefaultBytes) {}
+
+  // Throws kNotAValue; messages call the object `what`.
+  Value read(nb::handle object, std::string_view what);
+
+ private:
+  struct Level {
+    Value::Kind kind;
+    nb::object source;  // a list or tuple; of a mapping the list of its items
+    Py_ssize_t next = 0;
+    nb::object key = {}, item = {};  // what is converted now; of a list or tuple there is no key
+    bool at_key = false;
+    std::vector<Value> items = {};
+    std::vector<std::pair<Value, Value>> pairs = {};
+  };
+
+  std::optional<Value> begin(nb::handle object);
+  std::optional<Value> begin_other(nb::handle object);
+  void open(Value::Kind kind, nb::object source);
+  nb::object items_of(nb::handle mapping);
+  nb::object next(Level& level);
+  static bool is_at_end(const Level& level);
+  static void add(Level& level, Value value);
+  static Value close(Level level);
+  Value convert(nb::handle object);
+  Value convert_bytes(const char* data, Py_ssize_t size);
+  std::string path() const;
+  void take_bytes(std::size_t bytes);
+  [[noreturn]] void throw_too_many_items() const;
+
+  const ValueLimits limits_;
+  std::size_t items_left_, bytes_left_;
+  std::size_t converted_ = 0;
+  std::vector<Level> levels_;
+};
+
+void Reader::take_bytes(std::size_t bytes) {
+  if (bytes > bytes_left_) {
+    throw NoValue{"more than " + std::to_string(limits_.bytes ? limits_.bytes : kDefaultBytes) +
+                  " bytes, which is the limit (Environment.value_limits.bytes); pass large data as tensors, or raise the limit"};
+  }
+  bytes_left_ -= bytes;
+}
+
+void Reader::throw_too_many_items() const {
+  throw NoValue{"more than " + std::to_string(limits_.items) +
+                " items in all, which is the limit (Environment.value_limits.items; a container that is in several places counts "
+                "in each); pass large data as tensors, or raise the limit"};
+}
+
+// Checks the size as it is now; it may change while the items are converted, as __dlpack__ of one of them may run any code.
+void Reader::open(Value::Kind kind, nb::object source) {
+  if (levels_.size() >= limits_.depth) {
+    throw NoValue{"nesting deeper than " + std::to_string(limits_.depth) +
+                  " levels, which is the limit (Environment.value_limits.depth); a container that contains itself?"};
+  }
+  Level& level = levels_.emplace_back(Level{kind, std::move(source)});
+  const auto size = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(level.source.ptr()));
+  if (size > (kind == Value::Kind::kDict ? items_left_ / 2 : items_left_)) throw_too_many_items();
+  if (kind == Value::Kind::kDict) {
+    level.pairs.reserve(size);
+  } else {
+    level.items.reserve(size);
+  }
+}
+
+// A list of at most as many pairs as may cross: items() may go on for ever.
+nb::object Reader::items_of(nb::handle mapping) {
+  if (PyDict_CheckExact(mapping.ptr())) return checked(PyDict_Items(mapping.ptr()));
+  nb::object view = mapping.attr("items")();
+  if (!Py_TYPE(view.ptr())->tp_iter && !PySequence_Check(view.ptr())) {
+    throw NoValue{"a " + name_of_type(mapping) + " whose items() gave a " + name_of_type(view) + " instead of pairs of (key, value)"};
+  }
+  nb::object iterator = checked(PyObject_GetIter(view.ptr()));
+  nb::object items = checked(PyList_New(0));
+  for (;;) {
+    nb::object item = nb::steal(PyIter_Next(iterator.ptr()));
+    if (!item.is_valid()) break;
+    const auto count = static_cast<std::size_t>(PyList_GET_SIZE(items.ptr()));
+    if (count >= items_left_ / 2) throw_too_many_items();
+    if (PyList_Check(item.ptr())) item = checked(PyList_AsTuple(item.ptr()));
+    if (!PyTuple_Check(item.ptr()) || PyTuple_GET_SIZE(item.ptr()) != 2) {
+      throw NoValue{"a " + name_of_type(mapping) + " whose items() gave a " + name_of_type(item) + " instead of a (key, value)"};
+    }
+    if (PyList_Append(items.ptr(), item.ptr()) != 0 || (count % kSignals == 0 && PyErr_CheckSignals() != 0)) throw nb::python_error();
+  }
+  if (PyErr_Occurred()) throw nb::python_error();
+  return items;
+}
+
+// The types that are not one of Python's own, cheapest question first. Nothing: a container was opened.
+std::optional<Value> Reader::begin_other(nb::handle object) {
+  if (nb::isinstance<Tensor>(object) || nb::isinstance<Object>(object)) {
+    if (!nb::inst_ready(object)) throw NoValue{"a " + name_of_type(object) + " whose __init__ was not called"};
+    if (nb::isinstance<Tensor>(object)) return Value(*nb::inst_ptr<Tensor>(object));
+    return Value(*nb::inst_ptr<Object>(object));
+  }
   if (is_host_tensor(object)) return convert_tensor(object);
-  if (is_mapping(object)) return convert_mapping(object, depth);
+  if (is_mapping(object)) {
+    open(Value::Kind::kDict, items_of(object));
+    return std::nullopt;
+  }
   if (is_numpy_scalar(object)) {
     nb::object item = object.attr("item")();
-    if (!is_numpy_scalar(item)) return convert(item, depth + 1);
+    if (!is_numpy_scalar(item)) return begin(item);
   }
   throw_no_value(object);
 }
 
-Value convert(nb::handle object, int depth) {
+std::optional<Value> Reader::begin(nb::handle object) {
   PyObject* o = object.ptr();
-  if (depth > kMaxDepth)
-    throw NoValue{{}, "nesting deeper than " + std::to_string(kMaxDepth) + " levels; a container that contains itself?"};
-  if (o == Py_None) return nullptr;
-  if (PyBool_Check(o)) return o == Py_True;
+  if (o == Py_None) return Value();
+  if (PyBool_Check(o)) return Value(o == Py_True);
   if (PyLong_Check(o)) return convert_int(object);
-  if (PyFloat_Check(o)) return PyFloat_AS_DOUBLE(o);
-  if (PyUnicode_Check(o)) return convert_str(object);
-  if (PyList_Check(o)) return convert_sequence<Value::List>(object, depth);
-  if (PyTuple_Check(o)) return convert_sequence<Value::Tuple>(object, depth);
-  if (PyDict_Check(o)) return convert_mapping(object, depth);
-  if (PyBytes_Check(o)) return Value::bytes({PyBytes_AS_STRING(o), static_cast<std::size_t>(PyBytes_GET_SIZE(o))});
-  if (PyByteArray_Check(o)) return Value::bytes({PyByteArray_AS_STRING(o), static_cast<std::size_t>(PyByteArray_GET_SIZE(o))});
-  if (PyComplex_Check(o)) return std::complex<double>(PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o));
-  return convert_other(object, depth);
-}
-
-[[noreturn]] void throw_not_a_value(std::string what, const NoValue& found) {
-  throw Error(ErrorCode::kNotAValue, std::move(what) + found.path + " cannot be handed to an interpreter: found " + found.message);
-}
-
-nb::object checked(PyObject* object) {
-  if (!object) throw nb::python_error();
-  return nb::steal(object);
-}
-
-nb::object to_python_dict(const Value& value) {
-  nb::dict result;
-  for (const auto& [key, item] : value.dict_items()) {
-    if (PyDict_SetItem(result.ptr(), to_python(key).ptr(), to_python(item).ptr()) != 0) throw nb::python_error();
+  if (PyFloat_Check(o)) return Value(PyFloat_AS_DOUBLE(o));
+  if (PyUnicode_Check(o)) {
+    const std::string_view text = utf8_of(object);
+    take_bytes(text.size());
+    return Value(text);
   }
-  return result;
+  if (PyList_Check(o)) return open(Value::Kind::kList, nb::borrow(object)), std::nullopt;
+  if (PyTuple_Check(o)) return open(Value::Kind::kTuple, nb::borrow(object)), std::nullopt;
+  if (PyDict_Check(o)) return open(Value::Kind::kDict, items_of(object)), std::nullopt;
+  if (PyBytes_Check(o)) return convert_bytes(PyBytes_AS_STRING(o), PyBytes_GET_SIZE(o));
+  if (PyByteArray_Check(o)) return convert_bytes(PyByteArray_AS_STRING(o), PyByteArray_GET_SIZE(o));
+  if (PyComplex_Check(o)) return Value(std::complex<double>(PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o)));
+  return begin_other(object);
+}
+
+Value Reader::convert_bytes(const char* data, Py_ssize_t size) {
+  take_bytes(static_cast<std::size_t>(size));
+  return Value::bytes({data, static_cast<std::size_t>(size)});
+}
+
+// Asked each time: a list may have got shorter or longer.
+bool Reader::is_at_end(const Level& level) { return !level.at_key && level.next >= PySequence_Fast_GET_SIZE(level.source.ptr()); }
+
+// The object that is to be converted next.
+nb::object Reader::next(Level& level) {
+  if (level.at_key) {
+    level.at_key = false;
+    return level.item;
+  }
+  nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(level.source.ptr(), level.next++));
+  if (level.kind != Value::Kind::kDict) return item;
+  level.at_key = true;
+  level.key = nb::borrow(PySequence_Fast_GET_ITEM(item.ptr(), 0));
+  level.item = nb::borrow(PySequence_Fast_GET_ITEM(item.ptr(), 1));
+  return level.key;
+}
+
+void Reader::add(Level& level, Value value) {
+  if (level.kind != Value::Kind::kDict) {
+    level.items.push_back(std::move(value));
+  } else if (level.at_key) {
+    level.pairs.emplace_back().first = std::move(value);
+  } else {
+    level.pairs.back().second = std::move(value);
+  }
+}
+
+Value Reader::close(Level level) {
+  if (level.kind == Value::Kind::kList) return Value::list(std::move(level.items));
+  if (level.kind == Value::Kind::kTuple) return Value::tuple(std::move(level.items));
+  return Value::dict(std::move(level.pairs));
+}
+
+Value Reader::convert(nb::handle object) {
+  std::optional<Value> value = begin(object);
+  while (!levels_.empty()) {
+    if (value) add(levels_.back(), *std::exchange(value, std::nullopt));
+    if (is_at_end(levels_.back())) {
+      value = close(std::move(levels_.back()));
+      levels_.pop_back();
+      continue;
+    }
+    if (items_left_-- == 0) throw_too_many_items();
+    take_bytes(sizeof(Value));
+    if (++converted_ % kSignals == 0 && PyErr_CheckSignals() != 0) throw nb::python_error();
+    const nb::object item = next(levels_.back());
+    value = begin(item);
+  }
+  return *std::move(value);
+}
+
+// "[1]['key'][0]".
+std::string Reader::path() const {
+  const std::size_t first = levels_.size() > kSpeltSteps ? levels_.size() - kSpeltSteps : 0;
+  std::string text = first ? "[...]" : "";
+  for (std::size_t i = first; i < levels_.size(); ++i) {
+    const Level& level = levels_[i];
+    text += level.kind == Value::Kind::kDict ? "[" + short_repr(level.key) + "]" : "[" + std::to_string(level.next - 1) + "]";
+  }
+  return text;
+}
+
+Value Reader::read(nb::handle object, std::string_view what) {
+  try {
+    return convert(object);
+  } catch (const NoValue& found) {
+    throw Error(ErrorCode::kNotAValue,
+                std::string(what) + path() + " cannot be handed to an interpreter: found " + found.message);
+  }
 }
 
 }  // namespace
 
-Value to_value(nb::handle object, std::string_view what) {
-  try {
-    return convert(object, 0);
-  } catch (const NoValue& found) {
-    throw_not_a_value(std::string(what), found);
-  }
-}
+Value to_value(nb::handle object, std::string_view what, const ValueLimits& limits) { return Reader(limits).read(object, what); }
 
-Args to_args(const nb::args& args) {
+Args to_args(const nb::args& args, const ValueLimits& limits) {
   Args result;
   result.reserve(args.size());
-  for (nb::handle item : args) {
-    try {
-      result.push_back(convert(item, 0));
-    } catch (const NoValue& found) {
-      throw_not_a_value("argument " + std::to_string(result.size()), found);
-    }
-  }
+  Reader reader(limits);
+  for (nb::handle item : args) result.push_back(reader.read(item, "argument " + std::to_string(result.size())));
   return result;
 }
 
-Kwargs to_kwargs(const nb::kwargs& kwargs) {
+Kwargs to_kwargs(const nb::kwargs& kwargs, const ValueLimits& limits) {
   Kwargs result;
   if (!kwargs.is_valid()) return result;
   result.reserve(kwargs.size());
+  Reader reader(limits);
   for (auto [key, item] : kwargs) {
-    std::string name = nb::cast<std::string>(key);
-    Value value = to_value(item, "argument " + name);
+    std::string name(to_utf8(key, "the name of a keyword argument"));
+    Value value = reader.read(item, "argument " + name);
     result.emplace_back(std::move(name), std::move(value));
   }
   return result;
-}
-
-nb::object to_python(const Value& value) {
-  switch (value.kind()) {
-    case Value::Kind::kNone:
-      return nb::none();
-    case Value::Kind::kBool:
-      return nb::bool_(value.as_bool());
-    case Value::Kind::kInt:
-      return checked(PyLong_FromLongLong(value.as_int()));
-    case Value::Kind::kFloat:
-      return checked(PyFloat_FromDouble(value.as_float()));
-    case Value::Kind::kComplex:
-      return checked(PyComplex_FromDoubles(value.as_complex().real(), value.as_complex().imag()));
-    case Value::Kind::kStr:
-      return checked(PyUnicode_DecodeUTF8(value.as_str().data(), static_cast<Py_ssize_t>(value.as_str().size()), nullptr));
-    case Value::Kind::kBytes:
-      return checked(PyBytes_FromStringAndSize(value.as_bytes().data(), static_cast<Py_ssize_t>(value.as_bytes().size())));
-    case Value::Kind::kList: {
-      nb::object result = checked(PyList_New(static_cast<Py_ssize_t>(value.size())));
-      Py_ssize_t i = 0;
-      for (const Value& item : value.items()) PyList_SET_ITEM(result.ptr(), i++, to_python(item).release().ptr());
-      return result;
-    }
-    case Value::Kind::kTuple: {
-      nb::object result = checked(PyTuple_New(static_cast<Py_ssize_t>(value.size())));
-      Py_ssize_t i = 0;
-      for (const Value& item : value.items()) PyTuple_SET_ITEM(result.ptr(), i++, to_python(item).release().ptr());
-      return result;
-    }
-    case Value::Kind::kDict:
-      return to_python_dict(value);
-    case Value::Kind::kTensor:
-      return nb::cast(value.as_tensor());
-    case Value::Kind::kObject:
-      return nb::cast(value.as_object());
-  }
-  throw Error(ErrorCode::kInternal, "a Value of unknown kind");
 }
 
 }  // namespace deploy::bindings

@@ -15,3 +15,4 @@
 #include "deploy/signature.h"
 #include "deploy/tensor.h"
 #include "deploy/value.h"
+#include "deploy/value_limits.h"

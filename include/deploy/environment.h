@@ -8,6 +8,7 @@
 
 #include "deploy/export.h"
 #include "deploy/output.h"
+#include "deploy/value_limits.h"
 
 namespace deploy {
 
@@ -63,6 +64,9 @@ struct DEPLOY_API Environment {
   // RuntimeError, in that interpreter alone, which goes on. Without a private heap (see there) it bounds Python's small objects
   // only.
   std::size_t memory_limit = 0;
+
+  // How much may cross in one call (see there).
+  ValueLimits value_limits = {};
 
   // The packages of a virtual environment: <path>/lib/python<X.Y>/site-packages of this library's Python version.
   // Throws kEnvironment, with what was found, where there is none.

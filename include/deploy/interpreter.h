@@ -96,6 +96,9 @@ class DEPLOY_API Interpreter {
   // What it has allocated, at this moment. Needs no session; some microseconds.
   MemoryUsage memory() const;
 
+  // How much may cross to and from it, of its Environment; `bytes` is a number here, never 0.
+  ValueLimits value_limits() const noexcept;
+
   // Unique in the process for its lifetime; counts from 0.
   std::size_t id() const noexcept;
 

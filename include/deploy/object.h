@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "deploy/export.h"
+#include "deploy/value_limits.h"
 
 namespace deploy {
 
@@ -43,6 +44,9 @@ class DEPLOY_API Object {
 
   // The plain data form (see Value). Throws kNotAValue, naming the type, where it has none.
   Value to_value() const;
+
+  // How much may cross to and from its interpreter; the defaults where its session has ended.
+  ValueLimits value_limits() const noexcept;
 
   // The type's qualified name, and str(object).
   std::string type_name() const;

@@ -42,6 +42,9 @@ class DEPLOY_API ReplicatedObject {
   // (see InterpreterSession::set_timeout). preload() is not limited. with_timeout(200ms)(x).
   ReplicatedObject with_timeout(std::chrono::nanoseconds timeout) const;
 
+  // How much may cross in one call of it, of the manager's Environment.
+  ValueLimits value_limits() const noexcept;
+
   // Makes it on every interpreter now, in parallel, so that no later call pays for it. Rethrows the first failure.
   void preload() const;
 

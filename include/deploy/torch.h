@@ -25,6 +25,7 @@
 #include "deploy/error.h"
 #include "deploy/tensor.h"
 #include "deploy/value.h"
+#include "deploy/value_limits.h"
 
 namespace deploy {
 
@@ -40,12 +41,13 @@ inline at::Tensor to_tensor(const Tensor& tensor);
 inline at::Tensor to_tensor(const Value& value);
 
 // None, bool, int, double, complex, str, Tensor; lists, tuples and dicts of these. Throws kNotAValue, naming the tag, for anything
-// else.
+// else, and for more than the default ValueLimits, in depth or number: a list that is inside itself ends there.
 inline Value from_ivalue(const c10::IValue& value);
 
 // The reverse, typed as TorchScript wants it: a list whose items are all tensors (int, float, bool, str) is a List[Tensor]
 // (List[int] ...), any other a List[Any]; a dict's keys and values likewise, with keys of one type: str, int, float or bool. Throws
-// kInvalidArgument for bytes, Objects and other dict keys, which TorchScript does not have.
+// kInvalidArgument for bytes, Objects and other dict keys, which TorchScript does not have, and for a value that is nested deeper
+// than the default ValueLimits, which libtorch could not destroy.
 inline c10::IValue to_ivalue(const Value& value);
 
 namespace detail {
@@ -77,23 +79,57 @@ inline c10::TypePtr common_type(const std::vector<const Value*>& items) {
   }
 }
 
-inline c10::IValue to_list(const Value& value) {
+// What one conversion may still do: how deep it is, and how many items it has met.
+class Conversion {
+ public:
+  // One level deeper, for as long as it lives.
+  class Level {
+   public:
+    Level(Conversion& conversion, ErrorCode code, std::size_t items) : conversion_(conversion) {
+      const ValueLimits limits;
+      conversion.items_ += items;
+      if (conversion.depth_ == limits.depth || conversion.items_ > limits.items) {
+        const std::string limit = conversion.depth_ == limits.depth
+                                      ? "containers more than " + std::to_string(limits.depth) + " levels deep inside each other"
+                                      : "more than " + std::to_string(limits.items) + " items";
+        throw Error(code, "a value with " + limit + " cannot be converted; is a container inside itself?");
+      }
+      ++conversion.depth_;
+    }
+    ~Level() { --conversion_.depth_; }
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+
+   private:
+    Conversion& conversion_;
+  };
+
+ private:
+  std::size_t depth_ = 0, items_ = 0;
+};
+
+inline Value from_ivalue(const c10::IValue& value, Conversion& conversion);
+inline c10::IValue to_ivalue(const Value& value, Conversion& conversion);
+
+inline c10::IValue to_list(const Value& value, Conversion& conversion) {
   std::vector<const Value*> items;
   for (const Value& item : value.items()) items.push_back(&item);
   c10::impl::GenericList list(common_type(items));
   list.reserve(items.size());
-  for (const Value* item : items) list.push_back(to_ivalue(*item));
+  const Conversion::Level level(conversion, ErrorCode::kInvalidArgument, items.size());
+  for (const Value* item : items) list.push_back(to_ivalue(*item, conversion));
   return list;
 }
 
-inline c10::IValue to_tuple(const Value& value) {
+inline c10::IValue to_tuple(const Value& value, Conversion& conversion) {
   std::vector<c10::IValue> items;
   items.reserve(value.size());
-  for (const Value& item : value.items()) items.push_back(to_ivalue(item));
+  const Conversion::Level level(conversion, ErrorCode::kInvalidArgument, value.size());
+  for (const Value& item : value.items()) items.push_back(to_ivalue(item, conversion));
   return c10::ivalue::Tuple::create(std::move(items));
 }
 
-inline c10::IValue to_dict(const Value& value) {
+inline c10::IValue to_dict(const Value& value, Conversion& conversion) {
   std::vector<const Value*> keys, values;
   for (const auto& [key, item] : value.dict_items()) {
     keys.push_back(&key);
@@ -105,7 +141,8 @@ inline c10::IValue to_dict(const Value& value) {
                 "a dict for TorchScript needs keys of one type (str, int, float or bool); found " + value.repr());
   }
   c10::impl::GenericDict dict(key_type, common_type(values));
-  for (std::size_t i = 0; i < keys.size(); ++i) dict.insert(to_ivalue(*keys[i]), to_ivalue(*values[i]));
+  const Conversion::Level level(conversion, ErrorCode::kInvalidArgument, 2 * keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) dict.insert(to_ivalue(*keys[i], conversion), to_ivalue(*values[i], conversion));
   return dict;
 }
 
@@ -147,6 +184,18 @@ inline at::Tensor to_tensor(const Tensor& tensor) {
 inline at::Tensor to_tensor(const Value& value) { return to_tensor(value.as_tensor()); }
 
 inline Value from_ivalue(const c10::IValue& value) {
+  detail::Conversion conversion;
+  return detail::from_ivalue(value, conversion);
+}
+
+inline c10::IValue to_ivalue(const Value& value) {
+  detail::Conversion conversion;
+  return detail::to_ivalue(value, conversion);
+}
+
+namespace detail {
+
+inline Value from_ivalue(const c10::IValue& value, Conversion& conversion) {
   if (value.isNone()) return Value();
   if (value.isTensor()) return from_tensor(value.toTensor());
   if (value.isBool()) return value.toBool();
@@ -159,22 +208,28 @@ inline Value from_ivalue(const c10::IValue& value) {
   if (value.isString()) return value.toStringRef();
   std::vector<Value> items;
   if (value.isList()) {
-    for (const c10::IValue& item : value.toList().vec()) items.push_back(from_ivalue(item));
+    const c10::List<c10::IValue> list = value.toList();
+    const Conversion::Level level(conversion, ErrorCode::kNotAValue, list.size());
+    for (const c10::IValue& item : list.vec()) items.push_back(from_ivalue(item, conversion));
     return Value::list(std::move(items));
   }
   if (value.isTuple()) {
-    for (const c10::IValue& item : value.toTupleRef().elements()) items.push_back(from_ivalue(item));
+    const auto& elements = value.toTupleRef().elements();
+    const Conversion::Level level(conversion, ErrorCode::kNotAValue, elements.size());
+    for (const c10::IValue& item : elements) items.push_back(from_ivalue(item, conversion));
     return Value::tuple(std::move(items));
   }
   if (value.isGenericDict()) {
     std::vector<std::pair<Value, Value>> pairs;
-    for (const auto& item : value.toGenericDict()) pairs.emplace_back(from_ivalue(item.key()), from_ivalue(item.value()));
+    const auto dict = value.toGenericDict();
+    const Conversion::Level level(conversion, ErrorCode::kNotAValue, 2 * dict.size());
+    for (const auto& item : dict) pairs.emplace_back(from_ivalue(item.key(), conversion), from_ivalue(item.value(), conversion));
     return Value::dict(std::move(pairs));
   }
   throw Error(ErrorCode::kNotAValue, "a c10::IValue with the tag " + value.tagKind() + " has no deploy::Value form");
 }
 
-inline c10::IValue to_ivalue(const Value& value) {
+inline c10::IValue to_ivalue(const Value& value, Conversion& conversion) {
   switch (value.kind()) {
     case Value::Kind::kNone:
       return c10::IValue();
@@ -189,11 +244,11 @@ inline c10::IValue to_ivalue(const Value& value) {
     case Value::Kind::kStr:
       return value.as_str();
     case Value::Kind::kList:
-      return detail::to_list(value);
+      return to_list(value, conversion);
     case Value::Kind::kTuple:
-      return detail::to_tuple(value);
+      return to_tuple(value, conversion);
     case Value::Kind::kDict:
-      return detail::to_dict(value);
+      return to_dict(value, conversion);
     case Value::Kind::kTensor:
       return to_tensor(value);
     case Value::Kind::kBytes:
@@ -203,4 +258,5 @@ inline c10::IValue to_ivalue(const Value& value) {
   throw Error(ErrorCode::kInvalidArgument, "a value of kind " + std::string(value.kind_name()) + " has no c10::IValue form");
 }
 
+}  // namespace detail
 }  // namespace deploy

@@ -16,7 +16,8 @@
 namespace deploy {
 
 // What crosses between the host and an interpreter: a tree of Python's plain data types, with tensors as leaves.
-// A Value owns its tree (tensors are shared handles) and belongs to no interpreter. Const access is thread-safe.
+// A Value owns its tree (tensors are shared handles) and belongs to no interpreter. Const access is thread-safe. A tree may be as
+// deep and as large as there is memory; how much of it crosses is bounded (deploy/value_limits.h).
 //
 //   None bool int float complex str bytes   list tuple dict   Tensor   Object
 //
@@ -42,6 +43,19 @@ class DEPLOY_API Value {
   };
 
   Value() noexcept = default;  // None
+  Value(const Value& other) : data_(other.is_container() ? Data() : Data(other.data_)) {
+    if (other.is_container()) copy_items(other);
+  }
+  Value(Value&& other) noexcept = default;
+  Value& operator=(const Value& other) { return *this = Value(other); }
+  Value& operator=(Value&& other) noexcept {
+    const Data previous = is_container() ? std::move(data_) : Data();  // `other` may be inside it
+    data_ = std::move(other.data_);
+    return *this;
+  }
+  ~Value() {
+    if (is_container()) destroy_items();
+  }
   Value(std::nullptr_t) noexcept {}
   Value(bool value) noexcept : data_(value) {}
   template <class T>
@@ -96,6 +110,15 @@ class DEPLOY_API Value {
   std::string repr() const;
 
  private:
+  using Data = std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>, std::string, Bytes, List, Tuple, Dict,
+                            Tensor, Object>;
+
+  bool is_container() const noexcept { return kind() >= Kind::kList && kind() <= Kind::kDict; }
+  void copy_items(const Value& container);
+  void destroy_items() noexcept;
+  static Value* last_item(Value& container) noexcept;
+  static void drop_last_item(Value& container) noexcept;
+
   template <class T>
   static std::int64_t checked_int(T value) {
     if (std::in_range<std::int64_t>(value)) return static_cast<std::int64_t>(value);
@@ -104,9 +127,7 @@ class DEPLOY_API Value {
   [[noreturn]] static void throw_int_out_of_range();
   [[noreturn]] void throw_wrong_kind(std::string_view expected) const;
 
-  std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>, std::string, Bytes, List, Tuple, Dict, Tensor,
-               Object>
-      data_;
+  Data data_;
 };
 
 // Positional and keyword arguments of a call.

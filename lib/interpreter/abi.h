@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DEPLOY_ABI_VERSION 3u
+#define DEPLOY_ABI_VERSION 4u
 
 struct DLManagedTensorVersioned;
 
@@ -32,7 +32,7 @@ typedef struct deploy_error {
   void (*report)(struct deploy_error* self, int32_t code, deploy_text message, deploy_text python_type, deploy_text traceback);
 } deploy_error;
 
-// Host to guest: a tree of values that the host owns; the guest reads it during the call.
+// Host to guest: a tree of values that the host owns; the guest reads it during the call. It may be of any depth.
 typedef enum deploy_kind {
   DEPLOY_NONE,
   DEPLOY_BOOL,
@@ -61,12 +61,13 @@ typedef struct deploy_value {
     } sequence;
     struct DLManagedTensorVersioned* tensor;  // the guest takes ownership of each tensor it was given, also when it fails
     deploy_object object;                     // borrowed
+    const void* source;                       // the host's own, until it has set `kind`
   } as;
 } deploy_value;
 
 // Guest to host: the guest walks an object and says what it sees, depth first; containers say their length first (a dict: its
 // number of pairs, then key, value, key, value ...). The host builds its own tree. A walk that fails half-way is reported by the
-// function that was called, and the host drops what it has.
+// function that was called, and the host drops what it has. The numbers say what the host takes: the walk fails where there is more.
 typedef struct deploy_sink {
   void (*on_none)(struct deploy_sink* self);
   void (*on_bool)(struct deploy_sink* self, int value);
@@ -77,6 +78,11 @@ typedef struct deploy_sink {
   void (*on_bytes)(struct deploy_sink* self, deploy_text bytes);
   void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);             // LIST, TUPLE or DICT
   void (*on_tensor)(struct deploy_sink* self, struct DLManagedTensorVersioned* tensor);  // the host takes ownership
+  size_t max_depth;  // of containers inside each other
+  size_t max_items;  // of all containers together; of a dict, keys and values
+  size_t max_bytes;  // of str and bytes, and `item_bytes` for each item
+  size_t item_bytes;
+  int has_failed;  // set by the host during the walk, which fails at its next step; the host knows the reason
 } deploy_sink;
 
 // What boot needs. All borrowed for the time of the call.

@@ -120,5 +120,12 @@ Result<void> check_environment(const Environment& environment) {
   return check_path(environment.cache_dir, "cache_dir");
 }
 
+ValueLimits value_limits(const Environment& environment) {
+  constexpr std::size_t kDefaultBytes = std::size_t{4} << 30;
+  ValueLimits limits = environment.value_limits;
+  if (limits.bytes == 0) limits.bytes = environment.memory_limit ? environment.memory_limit : kDefaultBytes;
+  return limits;
+}
+
 }  // namespace detail
 }  // namespace deploy

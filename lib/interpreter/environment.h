@@ -10,6 +10,9 @@ namespace deploy::detail {
 // kEnvironment.
 Result<void> check_environment(const Environment& environment);
 
+// The environment's limits, with the one on bytes as a number.
+ValueLimits value_limits(const Environment& environment);
+
 // Which libraries are private to an interpreter (D1).
 loader::Policy link_policy(const Environment& environment);
 

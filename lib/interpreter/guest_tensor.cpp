@@ -52,10 +52,15 @@ Result<Tensor> import_guest_tensor(InterpreterCore& core, DLManagedTensorVersion
     if (managed && managed->deleter) managed->deleter(managed);
     return checked.failure();
   }
+  const auto drop = [](DLManagedTensorVersioned* tensor) {
+    if (tensor->deleter) tensor->deleter(tensor);
+  };
+  std::unique_ptr<DLManagedTensorVersioned, decltype(drop)> owner(managed);  // where there is no memory
   auto block = std::make_shared<GuestBlock>();
   block->adopt(*managed);
   block->origin = &core;
   block->memory = std::make_shared<GuestMemory>(core.releases(), managed);
+  owner.release();
   block->core = core.shared_from_this();
   return TensorAccess::wrap(std::move(block));
 }

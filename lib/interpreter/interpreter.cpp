@@ -34,6 +34,8 @@ MemoryUsage Interpreter::memory() const {
           .library_data = space.library_data()};
 }
 
+ValueLimits Interpreter::value_limits() const noexcept { return core_->value_limits(); }
+
 std::size_t Interpreter::id() const noexcept { return core_->id(); }
 
 }  // namespace deploy

@@ -53,6 +53,7 @@ InterpreterCore::InterpreterCore(InterpreterOptions options, std::size_t id, std
       slot_(slot),
       seat_(options.seat),
       environment_(std::move(options.environment)),
+      value_limits_(deploy::detail::value_limits(environment_)),
       gate_(std::move(options.gate)),
       manager_(std::move(options.manager)),
       releases_(std::make_shared<ReleaseQueue>(slot, id)),

@@ -62,6 +62,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   std::size_t seat() const { return seat_; }  // and index in the manager
   Gate& gate() const { return *gate_; }
   const Environment& environment() const { return environment_; }
+  const ValueLimits& value_limits() const { return value_limits_; }
   std::shared_ptr<ManagerCore> manager() const { return manager_.lock(); }
 
   // For the layers above sessions only: the guest's functions, and the namespace, of a booted interpreter.
@@ -98,6 +99,7 @@ class InterpreterCore : public std::enable_shared_from_this<InterpreterCore> {
   const std::uint64_t process_ = this_process();
   const std::size_t id_, slot_, seat_;
   const Environment environment_;
+  const ValueLimits value_limits_;
   const std::shared_ptr<Gate> gate_;
   const std::weak_ptr<ManagerCore> manager_;
 

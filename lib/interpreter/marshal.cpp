@@ -5,6 +5,7 @@
 #include <new>
 #include <optional>
 
+#include "lib/interpreter/argument_check.h"
 #include "lib/interpreter/guest_tensor.h"
 #include "lib/interpreter/object_handle.h"
 
@@ -29,19 +30,25 @@ Arguments::~Arguments() {
 
 // All that can be wrong is found before the first tensor is exported.
 Result<void> Arguments::set(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword) {
-  std::size_t total = 0;
-  const auto add = [&](const Value& value) -> Result<void> {
-    auto counted = count(value);
-    if (!counted) return counted.failure();
-    total += *counted;
+  try {
+    ArgumentCheck check(core_);
+    for (const Value& value : positional) {
+      if (auto checked = check.add(value, nullptr); !checked) return checked;
+    }
+    for (const auto& [name, value] : keyword) {
+      if (auto checked = check.add(value, &name); !checked) return checked;
+    }
+    lay_out(positional, keyword, check.values());
     return {};
-  };
-  for (const Value& value : positional) {
-    if (auto added = add(value); !added) return added;
+  } catch (const std::bad_alloc&) {
+    return Failure{ErrorCode::kSystem, "no memory for the arguments of a call"};
   }
-  for (const auto& [name, value] : keyword) {
-    if (auto added = add(value); !added) return added;
-  }
+}
+
+// The values are their own queue, breadth first: one that `expect` has made names the Value that it is to be filled from, and what is
+// inside a container comes behind all that are there.
+void Arguments::lay_out(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword,
+                        std::size_t total) {
   if (total > few_values_.size()) many_values_ = std::make_unique_for_overwrite<deploy_value[]>(total);
   values_ = many_values_ ? many_values_.get() : few_values_.data();
   if (keyword.size() > few_keywords_.size()) many_keywords_ = std::make_unique_for_overwrite<deploy_text[]>(keyword.size());
@@ -49,59 +56,23 @@ Result<void> Arguments::set(std::span<const Value> positional, std::span<const s
 
   size_ = positional.size() + keyword.size();
   keyword_count_ = keyword.size();
-  deploy_value* out = take(size_);
-  for (const Value& value : positional) fill(value, *out++);
+  for (const Value& value : positional) expect(value);
   for (std::size_t i = 0; i < keyword.size(); ++i) {
     keywords_[i] = text(keyword[i].first);
-    fill(keyword[i].second, *out++);
+    expect(keyword[i].second);
   }
-  return {};
+  for (std::size_t i = 0; i < used_; ++i) fill(values_[i]);
 }
 
-// How many deploy_values the tree needs.
-Result<std::size_t> Arguments::count(const Value& value) const {
-  std::size_t total = 1;
-  switch (value.kind()) {
-    case Value::Kind::kList:
-    case Value::Kind::kTuple:
-      for (const Value& item : value.items()) {
-        auto counted = count(item);
-        if (!counted) return counted;
-        total += *counted;
-      }
-      return total;
-    case Value::Kind::kDict:
-      for (const auto& [key, item] : value.dict_items()) {
-        for (const Value* each : {&key, &item}) {
-          auto counted = count(*each);
-          if (!counted) return counted;
-          total += *counted;
-        }
-      }
-      return total;
-    case Value::Kind::kTensor:
-      if (!value.as_tensor().defined()) {
-        return Failure{ErrorCode::kInvalidArgument,
-                       "an argument is an empty deploy::Tensor; pass None (deploy::Value()) where a model takes none"};
-      }
-      return total;
-    case Value::Kind::kObject:
-      if (auto object = usable_object(value.as_object(), core_); !object) return object.failure();
-      return total;
-    default:
-      return total;
-  }
+// Until it is filled it is a kNone: the destructor looks at all of them.
+void Arguments::expect(const Value& value) {
+  deploy_value& expected = values_[used_++];
+  expected.kind = DEPLOY_NONE;
+  expected.as.source = &value;
 }
 
-// Fresh values are kNone until they are filled: the destructor looks at all of them.
-deploy_value* Arguments::take(std::size_t count) {
-  deploy_value* first = values_ + used_;
-  for (std::size_t i = 0; i < count; ++i) first[i].kind = DEPLOY_NONE;
-  used_ += count;
-  return first;
-}
-
-void Arguments::fill(const Value& value, deploy_value& out) {
+void Arguments::fill(deploy_value& out) {
+  const Value& value = *static_cast<const Value*>(out.as.source);
   switch (value.kind()) {
     case Value::Kind::kNone:
       break;
@@ -127,21 +98,17 @@ void Arguments::fill(const Value& value, deploy_value& out) {
       out.as.text = text(value.as_bytes());
       break;
     case Value::Kind::kList:
-    case Value::Kind::kTuple: {
-      deploy_value* items = take(value.items().size());
-      out.as.sequence = {items, value.items().size()};
-      for (const Value& item : value.items()) fill(item, *items++);
+    case Value::Kind::kTuple:
+      out.as.sequence = {values_ + used_, value.items().size()};
+      for (const Value& item : value.items()) expect(item);
       break;
-    }
-    case Value::Kind::kDict: {
-      deploy_value* items = take(2 * value.dict_items().size());
-      out.as.sequence = {items, 2 * value.dict_items().size()};
+    case Value::Kind::kDict:
+      out.as.sequence = {values_ + used_, 2 * value.dict_items().size()};
       for (const auto& [key, item] : value.dict_items()) {
-        fill(key, *items++);
-        fill(item, *items++);
+        expect(key);
+        expect(item);
       }
       break;
-    }
     case Value::Kind::kTensor:
       out.as.tensor = export_to_guest(core_, value.as_tensor());
       break;
@@ -159,11 +126,25 @@ void ValueSink::guarded(deploy_sink* self, F&& add) noexcept {
   try {
     add(sink);
   } catch (const std::bad_alloc&) {
-    sink.failure_ = no_memory();
+    sink.frames_ = {};
+    sink.fail(no_memory());
   }
 }
 
+// What there is so far goes at once.
+void ValueSink::fail(Failure failure) {
+  has_failed = 1;
+  frames_ = {};
+  if (!failure_) failure_ = std::move(failure);
+}
+
 ValueSink::ValueSink(InterpreterCore& core) : core_(core) {
+  const ValueLimits& limits = core.value_limits();
+  max_depth = limits.depth;
+  max_items = limits.items;
+  max_bytes = limits.bytes;
+  item_bytes = sizeof(Value);
+  has_failed = 0;
   on_none = [](deploy_sink* self) { guarded(self, [](ValueSink& sink) { sink.place(Value()); }); };
   on_bool = [](deploy_sink* self, int value) { guarded(self, [=](ValueSink& sink) { sink.place(value != 0); }); };
   on_int = [](deploy_sink* self, std::int64_t value) { guarded(self, [=](ValueSink& sink) { sink.place(value); }); };
@@ -187,18 +168,32 @@ ValueSink::ValueSink(InterpreterCore& core) : core_(core) {
 
 // A container waits for its items, which come next; the last one completes it, and may with it complete the one around it.
 void ValueSink::open(Value::Kind kind, std::size_t size) {
-  const std::size_t count = kind == Value::Kind::kDict ? 2 * size : size;
-  if (count == 0) return place(container({kind, 0, {}}));
-  frames_.push_back({kind, count, {}});
-  frames_.back().items.reserve(count);
+  if (failure_) return;
+  if (size == 0) return place(container({kind, 0}));
+  Frame& frame = frames_.emplace_back(Frame{kind, size});
+  if (kind == Value::Kind::kDict) {
+    frame.pairs.reserve(size);
+  } else {
+    frame.items.reserve(size);
+  }
 }
 
 void ValueSink::place(Value value) {
   if (failure_) return;
   while (!frames_.empty()) {
     Frame& frame = frames_.back();
-    frame.items.push_back(std::move(value));
-    if (frame.items.size() < frame.count) return;
+    if (frame.kind != Value::Kind::kDict) {
+      frame.items.push_back(std::move(value));
+      if (frame.items.size() < frame.size) return;
+    } else if (!frame.has_key) {
+      frame.pairs.emplace_back().first = std::move(value);
+      frame.has_key = true;
+      return;
+    } else {
+      frame.pairs.back().second = std::move(value);
+      frame.has_key = false;
+      if (frame.pairs.size() < frame.size) return;
+    }
     value = container(std::move(frame));
     frames_.pop_back();
   }
@@ -209,21 +204,19 @@ void ValueSink::place(Value value) {
 Value ValueSink::container(Frame frame) {
   if (frame.kind == Value::Kind::kList) return Value::list(std::move(frame.items));
   if (frame.kind == Value::Kind::kTuple) return Value::tuple(std::move(frame.items));
-  std::vector<std::pair<Value, Value>> pairs;
-  pairs.reserve(frame.items.size() / 2);
-  for (std::size_t i = 0; i + 1 < frame.items.size(); i += 2)
-    pairs.emplace_back(std::move(frame.items[i]), std::move(frame.items[i + 1]));
-  return Value::dict(std::move(pairs));
+  return Value::dict(std::move(frame.pairs));
 }
 
 void ValueSink::add_tensor(DLManagedTensorVersioned* tensor) {
   auto imported = import_guest_tensor(core_, tensor);
   if (imported) {
     place(*std::move(imported));
-  } else if (!failure_) {
-    failure_ = std::move(imported.failure());
+  } else {
+    fail(std::move(imported.failure()));
   }
 }
+
+Failure ValueSink::failed(Failure reported) { return failure_ ? *std::move(failure_) : std::move(reported); }
 
 Result<Value> ValueSink::take() {
   if (failure_) return *std::move(failure_);
@@ -235,7 +228,11 @@ ErrorSink::ErrorSink() {
   report = [](deploy_error* self, std::int32_t code, deploy_text message, deploy_text python_type, deploy_text traceback) {
     const auto copy = [](deploy_text text) { return std::string(text.data ? text.data : "", text.size); };
     auto& failure = static_cast<ErrorSink*>(self)->failure_;
-    failure = Failure{static_cast<ErrorCode>(code), copy(message), copy(python_type), copy(traceback)};
+    try {
+      failure = Failure{static_cast<ErrorCode>(code), copy(message), copy(python_type), copy(traceback)};
+    } catch (const std::bad_alloc&) {  // nothing may be thrown through the guest's frames
+      failure = Failure{static_cast<ErrorCode>(code), "(no memory)"};
+    }
   };
 }
 

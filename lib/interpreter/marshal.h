@@ -28,7 +28,8 @@ class Arguments {
   Arguments& operator=(const Arguments&) = delete;
   ~Arguments();
 
-  // Once, one of them. Fails for an empty tensor handle (kInvalidArgument) and for an Object of another session (kWrongSession).
+  // Once, one of them. Fails for an empty tensor handle and for more than the interpreter's ValueLimits (kInvalidArgument), for an
+  // Object of another session (kWrongSession), and where there is no memory (kSystem).
   Result<void> set(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword);
   Result<void> set(const Value& value) { return set({&value, 1}, {}); }
 
@@ -42,9 +43,9 @@ class Arguments {
   std::size_t keyword_count() const { return keyword_count_; }
 
  private:
-  Result<std::size_t> count(const Value& value) const;
-  void fill(const Value& value, deploy_value& out);
-  deploy_value* take(std::size_t count);
+  void lay_out(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword, std::size_t total);
+  void expect(const Value& value);
+  void fill(deploy_value& out);
 
   InterpreterCore& core_;
   bool handed_over_ = false;
@@ -67,12 +68,16 @@ class ValueSink : public deploy_sink {
 
   // What came, after the guest said that it succeeded.
   Result<Value> take();
+  // Why there is nothing, after the guest has `reported` that it failed.
+  Failure failed(Failure reported);
 
  private:
   struct Frame {
     Value::Kind kind;
-    std::size_t count;  // of a dict: keys and values
-    std::vector<Value> items;
+    std::size_t size;
+    bool has_key = false;  // a dict's last pair waits for its value
+    std::vector<Value> items = {};
+    std::vector<std::pair<Value, Value>> pairs = {};
   };
 
   template <class F>
@@ -81,6 +86,7 @@ class ValueSink : public deploy_sink {
   void place(Value value);
   static Value container(Frame frame);
   void add_tensor(DLManagedTensorVersioned* tensor);
+  void fail(Failure failure);
 
   InterpreterCore& core_;
   std::vector<Frame> frames_;

@@ -69,6 +69,12 @@ Object Object::attr(std::string_view name) const {
 
 bool Object::hasattr(std::string_view name) const { return enter(handle_).hasattr(handle_->reference.get(), name).value(); }
 Value Object::to_value() const { return enter(handle_).to_value(handle_->reference.get()).value(); }
+
+ValueLimits Object::value_limits() const noexcept {
+  const detail::ThreadEntry* entry = handle_ ? detail::find_thread_entry(handle_->slot, handle_->core_id) : nullptr;
+  return entry && entry->depth > 0 ? entry->attached_core->value_limits() : ValueLimits();
+}
+
 std::string Object::type_name() const { return enter(handle_).type_name(handle_->reference.get()).value(); }
 std::string Object::str() const { return enter(handle_).str(handle_->reference.get()).value(); }
 

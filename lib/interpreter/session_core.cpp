@@ -119,7 +119,7 @@ Result<Value> Guest::read(F&& function) {
   ErrorSink error;
   ValueSink sink(*core_);
   Crossing crossing(*core_, *thread_);
-  if (function(core_->guest(), &sink, &error) < 0) return crossing.failed(error.take());
+  if (function(core_->guest(), &sink, &error) < 0) return crossing.failed(sink.failed(error.take()));
   return sink.take();
 }
 

@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, 12> kKindNames = {"None",  "bool", "int",
 constexpr std::size_t kMaxText = 80;
 constexpr std::size_t kMaxItems = 8;
 constexpr int kMaxDepth = 6;
+constexpr std::size_t kMaxLength = 4000;
 
 void append_float(std::string& out, double value) {
   if (std::isnan(value)) {
@@ -74,7 +75,7 @@ void append_items(std::string& out, const std::vector<Value>& items, const char*
   out += brackets[0];
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (i) out += ", ";
-    if (i == kMaxItems || depth == kMaxDepth) {
+    if (i == kMaxItems || depth == kMaxDepth || out.size() > kMaxLength) {
       out += "...";
       break;
     }
@@ -88,7 +89,7 @@ void append_dict(std::string& out, const std::vector<std::pair<Value, Value>>& i
   out += '{';
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (i) out += ", ";
-    if (i == kMaxItems || depth == kMaxDepth) {
+    if (i == kMaxItems || depth == kMaxDepth || out.size() > kMaxLength) {
       out += "...";
       break;
     }
@@ -213,7 +214,14 @@ const Value& Value::at(std::size_t index) const {
 const Value& Value::at(std::string_view key) const {
   if (const Value* value = find(key)) return *value;
   std::string keys;
-  for (const auto& [name, value] : dict_items()) keys += (keys.empty() ? "" : ", ") + name.repr();
+  for (const auto& [name, value] : dict_items()) {
+    if (!keys.empty()) keys += ", ";
+    if (keys.size() > kMaxLength) {
+      keys += "... (" + std::to_string(size()) + " in all)";
+      break;
+    }
+    keys += name.repr();
+  }
   throw Error(ErrorCode::kNotFound,
               "no key \"" + std::string(key) + "\" in a dict with " + (keys.empty() ? "no keys" : "the keys " + keys));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/interpreter/environment.h"
 #include "lib/interpreter/interpreter_core.h"
 #include "lib/interpreter/process.h"
 #include "lib/pool/in_parallel.h"
@@ -23,7 +24,7 @@ std::vector<std::shared_ptr<ManagerCore>> live(const std::vector<std::weak_ptr<M
 }  // namespace
 
 ManagerCore::ManagerCore(ManagerOptions& options)
-    : environment_(std::move(options.environment)), gate_(std::make_shared<Gate>(options.interpreters)) {}
+    : environment_(std::move(options.environment)), value_limits_(detail::value_limits(environment_)), gate_(std::make_shared<Gate>(options.interpreters)) {}
 
 Result<std::shared_ptr<ManagerCore>> ManagerCore::create(ManagerOptions options) {
   if (options.interpreters == 0) {

@@ -47,6 +47,7 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   std::size_t size() const { return gate_->size(); }
   Gate& gate() const { return *gate_; }
   const Environment& environment() const { return environment_; }
+  const ValueLimits& value_limits() const { return value_limits_; }
 
   // A session on a free interpreter, in order of arrival; or on a given one. kClosed, kDeadlineExceeded. The deadline is the
   // session's too.
@@ -90,6 +91,7 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
 
   const std::uint64_t process_ = this_process();
   const Environment environment_;
+  const ValueLimits value_limits_;
   const std::shared_ptr<Gate> gate_;
   std::vector<Interpreter> interpreters_;  // written before create() returns, and by close() when no seat is taken
   std::atomic<bool> closed_ = false;

@@ -36,6 +36,8 @@ Value ReplicatedObject::call_method(std::string_view name, Args args, Kwargs kwa
   return call_on_any(*core_, timeout_, name, args, kwargs);
 }
 
+ValueLimits ReplicatedObject::value_limits() const noexcept { return core_->manager().value_limits(); }
+
 void ReplicatedObject::preload() const { core_->preload().value(); }
 
 InterpreterSession ReplicatedObject::acquire_session() const {

@@ -28,7 +28,7 @@ from deploy._deploy import (
     stranded_interpreters,
     verify_package,
 )
-from deploy._environment import Environment
+from deploy._environment import Environment, ValueLimits
 from deploy._error import Error
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "PackageRecord",
     "ReplicatedObject",
     "Tensor",
+    "ValueLimits",
     "kept_libraries",
     "package_signer",
     "python_version",
@@ -68,6 +69,7 @@ for _public in (
     ReplicatedObject,
     Tensor,
     Environment,
+    ValueLimits,
 ):
     _public.__module__ = "deploy"
 del _public

@@ -13,6 +13,23 @@ from deploy._deploy import ErrorCode, _venv_site_packages, python_version
 from deploy._error import Error
 
 
+@dataclass(frozen=True)
+class ValueLimits:
+    """How much may cross to or from an interpreter in one call: all arguments together, or one result. Containers can share their
+    parts, and what crosses is a copy that cannot: 23 lists of which each holds the next one twice are 16 million objects. No honest
+    model meets the defaults. More than that raises Error with code NOT_A_VALUE, which names the limit; the next call works.
+
+    depth  how many containers may be inside each other
+    items  how many items all containers hold together; of a dict, keys and values count
+    bytes  how many bytes the copy takes on the host: those of str and bytes, and some forty for each item; the memory of tensors is
+           shared and does not count. 0: as many as Environment.memory_limit, or 4 GiB where there is no limit
+    """
+
+    depth: int = 1000
+    items: int = 10_000_000
+    bytes: int = 0
+
+
 @dataclass
 class Environment:
     """Third-party packages and settings for interpreters. A plain value; the folders are checked when interpreters are created
@@ -36,6 +53,7 @@ class Environment:
     allowed_externs    patterns (* and ?) of modules that packages may take from here, each for what lies below it too; None: all.
                        The standard library is allowed, apart from what "!" takes out: ["numpy", "!subprocess"]. A guard rail, not
                        a sandbox
+    value_limits       how much may cross in one call, a ValueLimits
     memory_limit       how many bytes an interpreter's heap may hold (Interpreter.memory().heap; a bare Python needs 4 MB, torch
                        130 MB); 0: no limit. Beyond it Python code there gets a MemoryError, torch its own RuntimeError, and
                        the interpreter goes on
@@ -51,6 +69,7 @@ class Environment:
     cache_dir: str | os.PathLike[str] | None = None
     allowed_externs: Sequence[str] | None = None
     memory_limit: int = 0
+    value_limits: ValueLimits = ValueLimits()
 
     @staticmethod
     def from_venv(path: str | os.PathLike[str]) -> Environment:

@@ -7,6 +7,10 @@
 namespace deploy::guest {
 namespace {
 
+// Longer texts of exceptions are cut: they go into logs, and through several copies on their way.
+constexpr Py_ssize_t kLongestMessage = 20'000;
+constexpr Py_ssize_t kLongestTraceback = 200'000;
+
 constexpr std::string_view kOutOfMemory = "Python has no memory left to say what went wrong";
 
 void send(deploy_error* error, int32_t code, std::string_view message, std::string_view type = {},
@@ -16,9 +20,19 @@ void send(deploy_error* error, int32_t code, std::string_view message, std::stri
 
 PyTypeObject* type_of(const Ref& exception) { return Py_TYPE(exception.get()); }
 
+// Without what is in its middle, where it is longer than `length`. Null with an exception set.
+Ref cut(Ref text, Py_ssize_t length) {
+  const Py_ssize_t whole = text ? PyUnicode_GetLength(text.get()) : 0;
+  if (whole <= length) return text;
+  Ref begin(PyUnicode_Substring(text.get(), 0, length / 2));
+  Ref end(begin ? PyUnicode_Substring(text.get(), whole - length / 2, whole) : nullptr);
+  if (!end) return Ref();
+  return Ref(PyUnicode_FromFormat("%U [... %zd characters are left out ...] %U", begin.get(), whole - length / 2 * 2, end.get()));
+}
+
 // str(exception), or what stands for it where that raises.
 Ref text_of(const Ref& exception) {
-  Ref text(PyObject_Str(exception.get()));
+  Ref text = cut(Ref(PyObject_Str(exception.get())), kLongestMessage);
   if (text) return text;
   PyErr_Clear();
   return Ref(PyUnicode_FromString("<exception str() failed>"));
@@ -38,7 +52,7 @@ Ref traceback_of(const Ref& exception) {
   Ref lines(PyObject_CallMethod(module.get(), "format_exception", "O", exception.get()));
   if (!lines) return Ref();
   Ref empty(PyUnicode_FromStringAndSize(nullptr, 0));
-  return empty ? Ref(PyUnicode_Join(empty.get(), lines.get())) : Ref();
+  return empty ? cut(Ref(PyUnicode_Join(empty.get(), lines.get())), kLongestTraceback) : Ref();
 }
 
 }  // namespace

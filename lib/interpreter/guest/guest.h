@@ -77,6 +77,11 @@ bool install_thread_start();
 bool prepare_interrupts();
 void drop_interrupts();
 
+// interrupts.cpp: lets other threads have the GIL, and raises what one of them made this thread raise. For C++ code that goes on for
+// long, once in every kBreath steps. False with an exception set.
+inline constexpr std::size_t kBreath = 4096;
+bool breathe();
+
 // boot.cpp: before boot.
 void use_host_memory(const deploy_host& host);
 

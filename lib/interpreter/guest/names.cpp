@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kNameSlots = 256;
 constexpr std::size_t kLongestCachedName = 64;
+constexpr Py_ssize_t kLongestTypeName = 200;
 PyObject* name_slots[kNameSlots];  // direct-mapped by a hash of the text; each entry is interned and never leaves but for another
 
 std::size_t name_slot(deploy_text utf8) {
@@ -58,13 +59,23 @@ void drop_names() {
   for (PyObject*& slot : name_slots) Py_CLEAR(slot);
 }
 
+// A metaclass can make anything of either name.
 Ref qualified_name(PyTypeObject* type) {
-  Ref name(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__qualname__"));
-  Ref module(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__module__"));
-  PyErr_Clear();
-  if (!name || !PyUnicode_Check(name.get())) return Ref(PyUnicode_FromString(type->tp_name));
-  if (!module || !PyUnicode_Check(module.get()) || PyUnicode_CompareWithASCIIString(module.get(), "builtins") == 0) return name;
-  return Ref(PyUnicode_FromFormat("%U.%U", module.get(), name.get()));
+  const auto text_of = [type](const char* attribute) {
+    Ref text(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), attribute));
+    PyErr_Clear();
+    return text && PyUnicode_Check(text.get()) ? std::move(text) : Ref();
+  };
+  Ref name = text_of("__qualname__");
+  if (!name) name = Ref(PyUnicode_DecodeUTF8(type->tp_name, static_cast<Py_ssize_t>(std::strlen(type->tp_name)), "replace"));
+  Ref module = text_of("__module__");
+  if (module && PyUnicode_CompareWithASCIIString(module.get(), "builtins") != 0 && name) {
+    name = Ref(PyUnicode_FromFormat("%.200U.%.200U", module.get(), name.get()));
+  } else if (name && PyUnicode_GetLength(name.get()) > kLongestTypeName) {
+    name = Ref(PyUnicode_Substring(name.get(), 0, kLongestTypeName));
+  }
+  if (!name) PyErr_Clear();
+  return name;
 }
 
 PyObject* loaded_module(const char* name) {

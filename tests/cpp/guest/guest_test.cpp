@@ -91,7 +91,8 @@ Report::Report() {
   };
 }
 
-Recorder::Recorder() {
+Recorder::Recorder() : deploy_sink() {
+  max_depth = max_items = max_bytes = 1'000'000'000;
   on_none = [](deploy_sink* self) { recorder(self).add("None"); };
   on_bool = [](deploy_sink* self, int value) { recorder(self).add(value ? "True" : "False"); };
   on_int = [](deploy_sink* self, std::int64_t value) { recorder(self).add(std::to_string(value)); };
@@ -197,9 +198,17 @@ Ref GuestTest::eval(const char* expression) {
   return result;
 }
 
+void GuestTest::limit(Recorder& recorder) const {
+  recorder.max_depth = max_depth;
+  recorder.max_items = max_items;
+  recorder.max_bytes = max_bytes;
+  recorder.item_bytes = kItemBytes;
+}
+
 std::string GuestTest::told(const char* expression) {
   Ref object = eval(expression);
   Recorder recorder;
+  limit(recorder);
   report = Report();
   if (!object) return "no object";
   const int status = to_value(handle(object.get()), &recorder, &report);

@@ -95,6 +95,10 @@ class GuestTest : public testing::Test {
   Ref eval(const char* expression);
   deploy_object handle(PyObject* object) { return handed_over(object); }
 
+  // What the host takes, from the next walk on: see deploy_sink.
+  std::size_t max_depth = 1000, max_items = 1'000'000, max_bytes = 100'000'000;
+  static constexpr std::size_t kItemBytes = 40;
+
   // Says what the object that `expression` makes is to the host, or the error's message.
   std::string told(const char* expression);
   // Calls what `expression` gives, and says the result in the same way.
@@ -105,6 +109,8 @@ class GuestTest : public testing::Test {
   Values values;
 
  private:
+  void limit(Recorder& recorder) const;
+
   PyObject* globals_ = nullptr;
 };
 

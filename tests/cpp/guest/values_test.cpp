@@ -130,9 +130,10 @@ TEST_F(ValuesTest, ATypeThatBecomesAMappingLaterIsADictFromThenOn) {
 TEST_F(ValuesTest, AListInsideItselfIsAnErrorAndNoCrash) {
   run("a = []\na.append(a)\nd = {}\nd['d'] = d");
   EXPECT_EQ(told("a"),
-            "object[...][0][0][0][0][0][0][0][0][0][0][0][0] is nested more than 500 levels deep; is a container inside itself?");
+            "object[...][0][0][0][0][0][0][0][0][0][0][0][0] is more than 1000 levels deep, which is the limit "
+            "(Environment::value_limits.depth); is a container inside itself?");
   EXPECT_EQ(report.error_code, ErrorCode::kNotAValue);
-  EXPECT_NE(told("d").find("is nested more than 500 levels deep"), std::string::npos);
+  EXPECT_NE(told("d").find("is more than 1000 levels deep"), std::string::npos);
 }
 
 TEST_F(ValuesTest, AContainerThatChangesWhileItIsConvertedIsAnErrorAndNoCrash) {
@@ -144,6 +145,103 @@ TEST_F(ValuesTest, AContainerThatChangesWhileItIsConvertedIsAnErrorAndNoCrash) {
   EXPECT_EQ(told("target"), "object changed its size while it was converted");
   run("target = {'a': Grow(), 'b': 1}");
   EXPECT_EQ(told("target"), "object changed its size while it was converted");
+}
+
+// What runs while a container is walked may do anything to it.
+TEST_F(ValuesTest, ContainersThatAreChangedByTheirOwnItemsAreAnErrorAndNoCrash) {
+  run("class Act(dict):\n"
+      "  def __init__(self, act): self.act = act\n"
+      "  def items(self):\n"
+      "    exec(self.act, globals())\n"
+      "    return []\n");
+  const std::string changed = " changed its size while it was converted";
+  run("target = [Act('target.append(1)'), 1]");
+  EXPECT_EQ(told("target"), "object" + changed);
+  run("target = [[Act('target[0].clear(); target.clear(); del target'), 1, 2]]");
+  EXPECT_EQ(told("target"), "object[0]" + changed);
+  run("target = {'a': Act('target.clear(); target.update(x=1, y=2, z=3)'), 'b': 1, 'c': 2}");
+  told("target");
+  run("target = {'a': Act('target[1] = 2')}");
+  EXPECT_EQ(told("target"), "object" + changed);
+  run("target = {}\n"
+      "for i in range(1000): target[i] = Act('target.pop(next(reversed(target)))')");
+  EXPECT_EQ(told("target"), "object" + changed);
+  // The last item is told already when the list gets shorter.
+  run("target = [1, Act('target.pop()')]");
+  EXPECT_EQ(told("target"), "[1, {}]");
+  run("class Pairs(dict):\n  def items(self): return pairs\n"
+      "pairs = [(1, Act('pairs.clear()')), (2, 3)]");
+  EXPECT_EQ(told("Pairs()"), "{1: {}, 2: 3}");
+}
+
+TEST_F(ValuesTest, AMappingsItemsAreWhatItSaysWhateverItsLength) {
+  run("import collections.abc, itertools\n"
+      "class Odd(collections.abc.Mapping):\n"
+      "  def __init__(self, items): self.pairs = items\n"
+      "  def items(self): return self.pairs\n"
+      "  def __getitem__(self, key): raise KeyError(key)\n"
+      "  def __iter__(self): raise RuntimeError('not asked')\n"
+      "  def __len__(self): return 10**18\n"
+      "class Raising:\n"
+      "  def __iter__(self): return self\n"
+      "  def __next__(self): raise OSError('gone')\n");
+  EXPECT_EQ(told("Odd(iter([(1, 2), ('a', 'b')]))"), "{1: 2, 'a': 'b'}");
+  EXPECT_EQ(told("Odd(((1, 2),))"), "{1: 2}");
+  EXPECT_EQ(told("[Odd(5)]"), "items() of object[0] gave a int where a Mapping gives pairs of (key, value)");
+  EXPECT_EQ(told("Odd([(1, 2), (1,)])"), "items() of object gave a tuple where a Mapping gives (key, value)");
+  EXPECT_EQ(told("Odd(None)"), "items() of object gave a NoneType where a Mapping gives pairs of (key, value)");
+  EXPECT_EQ(told("Odd(Raising())"), "OSError: gone");
+  max_items = 1000;
+  for (const char* endless : {"Odd(itertools.repeat((1, 2)))", "Odd((i, i) for i in itertools.count())"}) {
+    EXPECT_EQ(told(endless),
+              "object holds more than 1000 items, which is the limit (Environment::value_limits.items); it was reached at object. A "
+              "container that is in several places counts in each. Return tensors, or raise the limit");
+    EXPECT_EQ(report.error_code, ErrorCode::kNotAValue);
+  }
+}
+
+TEST_F(ValuesTest, WhatTheHostTakesIsALimitOnDepthItemsAndBytes) {
+  max_depth = 3;
+  EXPECT_EQ(told("[({},)]"), "[({})]");
+  EXPECT_EQ(told("[({1: []},)]"),
+            "object[0][0][1] is more than 3 levels deep, which is the limit (Environment::value_limits.depth); is a container inside "
+            "itself?");
+  EXPECT_EQ(told("{(((1,),),): 2}").substr(0, 45), "object (key (((1,),),))[0][0] is more than 3 ");
+  max_depth = 1000;
+  max_items = 6;
+  EXPECT_EQ(told("[[1, 2, 3], [4]]"), "[[1, 2, 3], [4]]");
+  EXPECT_EQ(told("{1: 2, 3: 4, 5: 6}"), "{1: 2, 3: 4, 5: 6}");
+  EXPECT_EQ(told("[[1, 2, 3], [4, 5]]").substr(0, 31), "object holds more than 6 items,");
+  EXPECT_EQ(told("{1: 2, 3: 4, 5: 6, 7: 8}").substr(0, 31), "object holds more than 6 items,");
+  EXPECT_EQ(told("[None] * 10**6").substr(0, 31), "object holds more than 6 items,");
+  max_items = 1000;
+  max_bytes = 10 * kItemBytes + 5;
+  EXPECT_EQ(told("[1] * 10"), "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]");
+  EXPECT_EQ(told("[1] * 11"),
+            "object takes more than 405 bytes, which is the limit (Environment::value_limits.bytes); it was reached at object. Return "
+            "large data as tensors, or raise the limit");
+  EXPECT_EQ(told("['12345'] + [1] * 9"), "['12345', 1, 1, 1, 1, 1, 1, 1, 1, 1]");
+  EXPECT_EQ(told("[1] * 9 + [b'123456']").substr(0, 35), "object takes more than 405 bytes, w");
+  EXPECT_EQ(told("[1] * 9 + [bytearray(b'123456')]").substr(0, 35), "object takes more than 405 bytes, w");
+  EXPECT_EQ(told("'\\u00e4' * 203").substr(0, 35), "object takes more than 405 bytes, w");
+}
+
+// A host without memory says so in the middle of the walk, which ends then.
+TEST_F(ValuesTest, AWalkEndsSoonAfterTheHostHasFailed) {
+  struct Failing : Recorder {
+    Failing() {
+      on_none = [](deploy_sink* self) {
+        ++static_cast<Failing*>(self)->seen;
+        self->has_failed = 1;
+      };
+    }
+    int seen = 0;
+  } sink;
+  Ref object = eval("[None] * 1000");
+  EXPECT_EQ(to_value(handle(object.get()), &sink, &report), -1);
+  EXPECT_EQ(sink.seen, 1);
+  EXPECT_EQ(report.count, 1);
+  EXPECT_EQ(report.error_code, ErrorCode::kSystem);
 }
 
 TEST_F(ValuesTest, HostValuesBecomePythonObjects) {
@@ -187,12 +285,26 @@ TEST_F(ValuesTest, ADictArgumentWithAnUnhashableKeyIsRefused) {
   EXPECT_EQ(report.error_code, ErrorCode::kInvalidArgument);
 }
 
-TEST_F(ValuesTest, AnArgumentThatIsTooDeepIsRefusedAndItsTensorsAreGivenBack) {
-  deploy_value deep = Values::tensor(new_tensor({.shape = {0}}));
-  for (int i = 0; i < 600; ++i) deep = values.list({deep});
-  EXPECT_EQ(called("str", {deep}), "an argument is nested more than 500 levels deep");
+// How deep they may be is the host's to say.
+TEST_F(ValuesTest, ArgumentsOfAnyDepthAreConverted) {
+  run("def depth(x):\n"
+      "  count = 0\n"
+      "  while x:\n"
+      "    x = x.get(1) if isinstance(x, dict) else x[0]\n"
+      "    count += 1\n"
+      "  return count\n");
+  deploy_value deep = values.list({});
+  for (int i = 0; i < 30'000; ++i) deep = values.dict({Values::integer(1), values.tuple({values.list({deep})})});
+  EXPECT_EQ(called("depth", {deep}), "90000");
+}
+
+TEST_F(ValuesTest, TheTensorsOfADeepArgumentThatFailsAreAllGivenBack) {
+  auto tensor = [] { return Values::tensor(new_tensor({.shape = {0}})); };
+  deploy_value deep = Values::str("\xff");
+  for (int i = 0; i < 50'000; ++i) deep = values.list({tensor(), deep, tensor()});
+  EXPECT_NE(called("str", {deep}), "");
   EXPECT_EQ(report.error_code, ErrorCode::kInvalidArgument);
-  EXPECT_EQ(deleted(), 1);
+  EXPECT_EQ(deleted(), 100'000);
 }
 
 TEST_F(ValuesTest, TheTensorsOfACallThatFailsAreAllGivenBack) {
