@@ -3,10 +3,10 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include "bindings/environment.h"
 #include "bindings/exports.h"
 #include "bindings/files.h"
 #include "bindings/gil.h"
+#include "bindings/text.h"
 #include "deploy/package_reader.h"
 
 // The records of package files: the one reader that there is, for Python code that only looks.

@@ -85,6 +85,8 @@ class DEPLOY_API Interpreter {
 
   // Waits, in order of arrival, until the interpreter is free; then holds it. A thread that already holds it gets a nested session
   // at once.
+  // Throws kSystem on a thread with less than 288 kB of stack left, where a deep recursion of Python code would run over its end:
+  // give threads that call models 320 kB or more.
   InterpreterSession acquire_session();
 
   // Stops the call that runs in the interpreter at this moment, if one does, whoever made it: see InterpreterSession::interrupt().

@@ -1,6 +1,9 @@
 #include "lib/interpreter/session_core.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <cstdint>
 
 #include "lib/interpreter/marshal.h"
 #include "lib/interpreter/object_handle.h"
@@ -11,8 +14,54 @@
 
 namespace deploy::detail {
 
+namespace {
+
+// CPython counts calls, not bytes. A thousand of them through repr, json, pickle or copy take less than this. Some take more, as in
+// any Python: through __getattr__ up to a megabyte, through sorted() two.
+constexpr std::uintptr_t kLeastStack = 288 << 10;
+
+// The lowest address of the calling thread's stack and the one behind its highest; nothing where the system does not say.
+struct Stack {
+  std::uintptr_t begin = 0, end = 0;
+
+  static Stack of_this_thread() {
+    Stack stack;
+    pthread_attr_t attributes;
+    if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) return stack;
+    void* begin = nullptr;
+    std::size_t size = 0;
+    if (::pthread_attr_getstack(&attributes, &begin, &size) == 0) {
+      stack.begin = reinterpret_cast<std::uintptr_t>(begin);
+      stack.end = stack.begin + size;
+    }
+    ::pthread_attr_destroy(&attributes);
+    return stack;
+  }
+};
+
+// Fails where a deep recursion of Python code would run over the end of the stack. A thread that runs on another stack than its own
+// (a coroutine's) is let through: nobody knows that stack's end.
+Result<void> check_stack(const InterpreterCore& core) {
+  static thread_local constinit Stack stack;
+  if (stack.end == 0) stack = Stack::of_this_thread();
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (here < stack.begin || here >= stack.end || here - stack.begin >= kLeastStack) [[likely]]
+    return {};
+  return Failure{ErrorCode::kSystem, "interpreter " + std::to_string(core.id()) + ": the calling thread has " +
+                                         std::to_string((here - stack.begin) >> 10) + " kB of stack left, of " +
+                                         std::to_string((stack.end - stack.begin) >> 10) +
+                                         "; a session needs 288 kB: give the thread 320 kB or more (pthread_attr_setstacksize)"};
+}
+
+}  // namespace
+
 Result<void> attach(InterpreterCore& core, ThreadEntry& thread) {
-  if (thread.depth++ > 0) return {};
+  if (thread.depth > 0) {
+    ++thread.depth;
+    return {};
+  }
+  if (auto enough = check_stack(core); !enough) return enough;
+  ++thread.depth;
   core.link_namespace().enter_thread();
   const deploy_thread state = core.guest().thread_attach(thread.state);
   if (!state) {

@@ -222,7 +222,7 @@ def test_loading_imports_nothing_of_the_environment_to_say_what_is_left_out(rest
 def test_a_list_of_externs_is_split_in_one_way(restricted, tmp_path, raises, trace):
     """Characters that str.splitlines() splits at make no second name that nobody checked."""
     path = package(tmp_path / "a.pt", plain=True, externs=[("good\x0bforbidden", None, None)])
-    with raises(deploy.ErrorCode.MISSING_EXTERN) as caught:
+    with raises(deploy.ErrorCode.INVALID_PACKAGE) as caught:
         restricted.load_package(path)
     assert r"good\x0bforbidden" in caught.value.message and trace.read_text() == ""
 
