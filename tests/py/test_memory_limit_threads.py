@@ -39,10 +39,15 @@ def drop():
     kept.clear()
 def usable():
     done = []
-    thread = threading.Thread(target=done.append, args=("yes",))
-    thread.start()
-    thread.join()
-    return done[0]
+    for attempt in range(200):  # threads that ended give their memory back a moment later
+        thread = threading.Thread(target=done.append, args=("yes",))
+        try:
+            thread.start()
+        except RuntimeError:
+            time.sleep(0.01)
+            continue
+        thread.join()
+        return done[0]
 """
 
 FULL = """

@@ -33,8 +33,10 @@ def test_with_few_descriptors_an_interpreter_works_or_the_system_is_said_to_have
 
 
 def test_what_the_system_refuses_to_the_loader_has_the_code_for_that():
-    assert outcome("as", 84 * MEGABYTE)[1].startswith("system ")
-    assert outcome("nofile", 5)[1].startswith("system ")
+    outcomes = [outcome("as", megabytes * MEGABYTE)[1] for megabytes in range(72, 92, 4)]
+    assert any(text.startswith("system ") for text in outcomes), outcomes
+    outcomes = [outcome("nofile", descriptors)[1] for descriptors in (3, 4, 5)]
+    assert any(text.startswith("system ") for text in outcomes), outcomes
 
 
 @pytest.mark.parametrize("megabytes", [200, 280, 320, 500, 6000])

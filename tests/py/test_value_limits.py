@@ -7,7 +7,7 @@ import pytest
 
 import deploy
 
-MADE = '''
+MADE = """
 import collections.abc
 
 
@@ -27,7 +27,7 @@ def nested(levels, kind):
 
 def depth(value):
     count = 0
-    while value != "core":
+    while not isinstance(value, str):
         value = value[1] if isinstance(value, dict) else value[0]
         count += 1
     return count
@@ -41,7 +41,7 @@ def cyclic(kind):
     value = []
     value.append({"list": value, "tuple": (value,), "dict": {"key": value}, "key": {ByIdentity((value,)): 1}}[kind])
     return value
-'''
+"""
 
 
 @pytest.fixture
@@ -91,11 +91,20 @@ def test_a_shared_argument_is_refused_before_it_fills_the_memory(make_manager, r
         assert length([1, 2]).to_value() == 2
 
 
+def depth_of(value):
+    """How many containers lie around the core: to compare such values would recurse."""
+    count = 0
+    while not isinstance(value, str):
+        value = value[1] if isinstance(value, dict) else value[0]
+        count += 1
+    return count
+
+
 @KINDS
 def test_values_up_to_the_limit_of_depth_cross(made, raises, kind):
     limit = deploy.ValueLimits().depth
     assert made("depth", nested(limit, kind)).to_value() == limit
-    assert made("nested", limit, kind).to_value() == nested(limit, kind)
+    assert depth_of(made("nested", limit, kind).to_value()) == limit
     with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
         made("depth", nested(limit + 1, kind))
     assert "found nesting deeper than 1000 levels, which is the limit (Environment.value_limits.depth)" in caught.value.message
@@ -165,8 +174,11 @@ def test_a_list_that_changes_while_it_is_an_argument_is_no_crash(session):
         def __init__(self, act):
             self.act = act
 
-        def __dlpack__(self, **keywords):
+        def __dlpack_device__(self):
             self.act()
+            return (1, 0)
+
+        def __dlpack__(self, **keywords):
             raise BufferError("no memory")
 
     shrinking = [1, 2, 3]
