@@ -42,7 +42,7 @@ struct Stack {
 // Fails where a deep recursion of Python code would run over the end of the stack. A thread that runs on another stack than its own
 // (a coroutine's) is let through: nobody knows that stack's end.
 Result<void> check_stack(const InterpreterCore& core) {
-  static thread_local constinit Stack stack;
+  __attribute__((tls_model("initial-exec"))) static thread_local constinit Stack stack;
   if (stack.end == 0) stack = Stack::of_this_thread();
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   if (here < stack.begin || here >= stack.end || here - stack.begin >= kLeastStack) [[likely]]
