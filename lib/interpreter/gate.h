@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,10 @@ namespace deploy::detail {
 //
 // In a process that was forked from the one that made it, it is closed, but for the seats of the thread that forked. What the
 // parent's other threads left of it is not touched.
+//
+// While nobody waits, a seat is taken and freed by its owner's number alone, without the mutex: a server enters and leaves the gate
+// with each call. Who has to wait says so first (state_) and then looks at the seats again, and who frees a seat looks at state_
+// after that, both in one order for all threads (seq_cst): so one of the two sees the other.
 //
 // Thread-safe. A seat is released on the thread that acquired it.
 class Gate {
@@ -51,30 +56,38 @@ class Gate {
   std::optional<std::size_t> held() const;
 
  private:
-  struct Seat {
-    std::uint64_t owner = 0;      // thread number, 0: free
-    std::uint64_t last_user = 0;  // the thread that released it last
-    std::uint64_t acquired = 0;   // when, in acquisitions; 0: never
-    std::size_t depth = 0;
-    bool passing = false;  // taken by try_acquire: not what decides who used it last
+  struct alignas(64) Seat {                    // threads on different seats share no cache line
+    std::atomic<std::uint64_t> owner = 0;      // thread number, 0: free
+    std::atomic<std::uint64_t> last_user = 0;  // the thread that released it last
+    std::atomic<std::uint64_t> acquired = 0;   // when, in acquisitions; 0: never
+    std::size_t depth = 0;                     // the owner's, as the next
+    bool passing = false;                      // taken by try_acquire: not what decides who used it last
   };
   struct Waiter;
 
-  Result<std::size_t> wait(Waiter& waiter, std::unique_lock<std::mutex>& lock, Deadline deadline);
-  void take(Seat& seat, std::uint64_t thread);
+  // Of state_: closed or not, and twice the number of those who wait.
+  static constexpr std::size_t kClosed = 1, kOneWaiter = 2;
+
+  bool is_foreign() const;
+  bool take_if_free(std::size_t seat, std::uint64_t thread);
+  std::optional<std::size_t> take_best(std::uint64_t thread);
+  std::optional<std::size_t> take_beside_queue(std::uint64_t thread);
+  bool take_without_waiting(std::size_t seat, std::uint64_t thread);
+  void set_free(Seat& seat);
+  void serve();
+  Result<std::size_t> wait(std::size_t wanted, std::uint64_t thread, Deadline deadline);
   std::optional<std::size_t> best_free(std::uint64_t thread) const;
-  std::unique_lock<std::mutex> locked() const;
   std::optional<std::size_t> last_held(std::uint64_t thread) const;
   void unlink(Waiter& waiter);
 
   const std::uint64_t process_;
-  mutable std::mutex mutex_;          // left alone in a forked process, where a thread of the parent's may hold it for ever
+  std::vector<Seat> seats_;
+  std::atomic<std::uint64_t> clock_ = 0;
+  std::atomic<std::size_t> state_ = 0;
+  std::mutex mutex_;                  // left alone in a forked process, where a thread of the parent's may hold it for ever
   std::condition_variable all_free_;  // for close()
-  std::vector<Seat> seats_;           // guarded by mutex_, as all below
-  Waiter* first_ = nullptr;
+  Waiter* first_ = nullptr;           // guarded by mutex_, as the next
   Waiter* last_ = nullptr;
-  std::uint64_t clock_ = 0;
-  bool closed_ = false;
 };
 
 }  // namespace deploy::detail

@@ -42,7 +42,7 @@ struct Stack {
 // Fails where a deep recursion of Python code would run over the end of the stack. A thread that runs on another stack than its own
 // (a coroutine's) is let through: nobody knows that stack's end.
 Result<void> check_stack(const InterpreterCore& core) {
-  __attribute__((tls_model("initial-exec"))) static thread_local constinit Stack stack;
+  static thread_local constinit Stack stack;
   if (stack.end == 0) stack = Stack::of_this_thread();
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   if (here < stack.begin || here >= stack.end || here - stack.begin >= kLeastStack) [[likely]]
@@ -257,7 +257,8 @@ Result<SessionCore> SessionCore::open_seated(std::shared_ptr<InterpreterCore> co
   return opened;
 }
 
-Result<SessionCore> SessionCore::enter(const std::shared_ptr<InterpreterCore>& core) {
+// Takes `core` where it succeeds: a shared pointer's count costs as much as the rest.
+Result<SessionCore> SessionCore::enter(std::shared_ptr<InterpreterCore>& core) {
   if (OutputScope::is_open(*core)) return busy_with_output(*core);
   if (loader::may_leave_kept_libraries() && may_block()) loader::leave_kept_libraries(kThreadsMayTake);
   ThreadEntry& thread = thread_entry(*core);
@@ -265,7 +266,7 @@ Result<SessionCore> SessionCore::enter(const std::shared_ptr<InterpreterCore>& c
   if (auto attached = attach(*core, thread); !attached) return attached.failure();
   const std::uint64_t serial = core->next_serial();
   thread.open.push_back(serial);
-  return SessionCore(core, thread, serial);
+  return SessionCore(std::move(core), thread, serial);
 }
 
 SessionCore::SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial)

@@ -81,7 +81,7 @@ class SessionCore : public Guest {
   Result<deploy_object> unwrap(const Object& object) const;
 
  private:
-  static Result<SessionCore> enter(const std::shared_ptr<InterpreterCore>& core);
+  static Result<SessionCore> enter(std::shared_ptr<InterpreterCore>& core);
   SessionCore(std::shared_ptr<InterpreterCore> core, ThreadEntry& thread, std::uint64_t serial);
 
   std::shared_ptr<InterpreterCore> interpreter_;

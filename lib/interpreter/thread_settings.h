@@ -17,18 +17,18 @@ namespace deploy::detail {
 // Control bits of the SSE unit (flush-to-zero, denormals-are-zero, rounding, masks of exceptions) and of the x87 (rounding,
 // precision, masks). As a thread of a new process has them: psABI x86-64, section 3.4.1. Without the flags of past exceptions.
 struct ArithmeticState {
-  std::uint32_t mxcsr = 0x1f80;
-  std::uint16_t x87 = 0x037f;
+  // MXCSR, and the x87's control word above it: one number, which is compared without a way through memory at every call.
+  std::uint64_t bits = 0x1f80 | std::uint64_t{0x037f} << 32;
 
   static ArithmeticState read() {
-    ArithmeticState state;
-    state.mxcsr = _mm_getcsr() & ~std::uint32_t{0x3f};
-    __asm__ volatile("fnstcw %0" : "=m"(state.x87));
-    return state;
+    std::uint16_t x87;
+    __asm__ volatile("fnstcw %0" : "=m"(x87));
+    return {(_mm_getcsr() & ~std::uint64_t{0x3f}) | std::uint64_t{x87} << 32};
   }
   void load() const {
-    _mm_setcsr(mxcsr);
+    _mm_setcsr(static_cast<std::uint32_t>(bits));
     // A flag that is left behind would raise its exception late, where the new state does not mask it.
+    const auto x87 = static_cast<std::uint16_t>(bits >> 32);
     __asm__ volatile("fnclex\n\tfldcw %0" : : "m"(x87));
   }
   bool operator==(const ArithmeticState&) const = default;
@@ -45,7 +45,9 @@ struct ThreadSettings {
 class ThreadSettingsScope {
  public:
   ThreadSettingsScope(ThreadSettings& own, const loader::Namespace& space) : own_(own), space_(space) {
-    if (host_.arithmetic != own_.arithmetic) own_.arithmetic.load();
+    const ArithmeticState host = ArithmeticState::read();
+    if (host != own_.arithmetic) own_.arithmetic.load();
+    host_.arithmetic = host;
     const auto runtimes = space_.openmp_runtimes();
     known_ = runtimes.size();
     for (std::size_t i = 0; i < known_; ++i) {
@@ -55,8 +57,9 @@ class ThreadSettingsScope {
     }
   }
   ~ThreadSettingsScope() {
-    own_.arithmetic = ArithmeticState::read();
-    if (host_.arithmetic != own_.arithmetic) host_.arithmetic.load();
+    const ArithmeticState own = ArithmeticState::read();
+    if (host_.arithmetic != own) host_.arithmetic.load();
+    own_.arithmetic = own;
     const auto runtimes = space_.openmp_runtimes();
     for (std::size_t i = 0; i < runtimes.size(); ++i) {
       own_.openmp[i] = runtimes[i].max_threads();
@@ -75,7 +78,7 @@ class ThreadSettingsScope {
 
   ThreadSettings& own_;
   const loader::Namespace& space_;
-  ThreadSettings host_{ArithmeticState::read(), {}};
+  ThreadSettings host_;
   std::size_t known_ = 0;
 };
 

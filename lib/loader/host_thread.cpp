@@ -48,7 +48,7 @@ enum PipeGuard : unsigned char {
   kBlocked = 2,    // the same, with SIGPIPE blocked; t_host_mask is to be given back
   kOwn = 3,        // it belongs to private code; SIGPIPE is blocked for good
 };
-__attribute__((visibility("hidden"), tls_model("initial-exec"))) constinit thread_local unsigned char deploy_pipe_guard = kOutside;
+__attribute__((visibility("hidden"))) constinit thread_local unsigned char deploy_pipe_guard = kOutside;
 
 __attribute__((visibility("hidden"))) extern const char deploy_pipe_stubs[];
 __attribute__((visibility("hidden"))) void* deploy_pipe_targets[48];
@@ -117,9 +117,8 @@ using SignalMask = std::uint64_t;
 constexpr SignalMask kPipe = SignalMask{1} << (SIGPIPE - 1);
 
 thread_local constinit SignalMask t_host_mask = 0;
-thread_local constinit bool t_was_pending = false;  // the host had blocked SIGPIPE, and one waited
-__attribute__((tls_model("initial-exec"))) thread_local constinit std::string* t_host_processors =
-    nullptr;  // a kernel's set of processors, where private code changed it
+thread_local constinit bool t_was_pending = false;                // the host had blocked SIGPIPE, and one waited
+thread_local constinit std::string* t_host_processors = nullptr;  // a kernel's set of processors, where private code changed it
 
 void change_mask(int how, SignalMask mask, SignalMask* before = nullptr) {
   ::syscall(SYS_rt_sigprocmask, how, &mask, before, sizeof mask);

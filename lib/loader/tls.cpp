@@ -134,13 +134,12 @@ void release(void* memory) noexcept {
   if (at < g_in_need || at >= g_in_need + kInNeed) std::free(memory);
 }
 
-#define DEPLOY_STATIC_TLS __attribute__((tls_model("initial-exec")))
 extern "C" {
-thread_local Blocks* deploy_tls_blocks DEPLOY_STATIC_TLS = &g_no_blocks;  // its table's; read by tlsdesc_x86_64.S
+thread_local Blocks* deploy_tls_blocks = &g_no_blocks;  // its table's; read by tlsdesc_x86_64.S
 }
-thread_local ThreadTable* t_table DEPLOY_STATIC_TLS = nullptr;
-thread_local bool t_ended DEPLOY_STATIC_TLS = false;  // the table has been freed in the last round of pthread-key destructors
-alignas(64) thread_local std::byte t_reserve[kStaticReserve] DEPLOY_STATIC_TLS;
+thread_local ThreadTable* t_table = nullptr;
+thread_local bool t_ended = false;  // the table has been freed in the last round of pthread-key destructors
+alignas(64) thread_local std::byte t_reserve[kStaticReserve];
 
 void at_thread_exit(void* table);
 

@@ -40,7 +40,7 @@ struct Allowance {
   std::uint64_t heap = 0;
   std::size_t left = 0;
 };
-thread_local Allowance t_allowance __attribute__((tls_model("initial-exec")));
+thread_local Allowance t_allowance;
 
 constexpr std::int64_t kMoment = 100;  // milliseconds
 constexpr int kManyRefusals = 1000;
@@ -52,7 +52,7 @@ struct Refusals {
   std::int64_t since = 0;
   int count = 0;
 };
-thread_local Refusals t_refusals __attribute__((tls_model("initial-exec")));
+thread_local Refusals t_refusals;
 
 // One lock for the tables of all heaps: they change seldom, and a fork has only this one to wait for. Never held during a system
 // call that takes long.

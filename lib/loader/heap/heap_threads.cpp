@@ -67,14 +67,14 @@ struct State {
   HeapState bytes = {};
 };
 
-extern "C" thread_local std::uint64_t deploy_current_heap __attribute__((tls_model("initial-exec")));
+extern "C" thread_local std::uint64_t deploy_current_heap;
 thread_local std::uint64_t deploy_current_heap = 0;
 
 // All heaps that this thread has entered.
-thread_local std::vector<State>* t_states __attribute__((tls_model("initial-exec"))) = nullptr;
+thread_local std::vector<State>* t_states = nullptr;
 
 // Counts from 1, never used again; 0: none yet.
-thread_local std::uint64_t t_number __attribute__((tls_model("initial-exec"))) = 0;
+thread_local std::uint64_t t_number = 0;
 
 // Where mimalloc's thread state lies: the same distance from the thread pointer for all copies and all threads.
 StaticTls g_place{};

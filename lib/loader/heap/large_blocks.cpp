@@ -59,7 +59,7 @@ std::int64_t now() {
 }
 
 // The shelf that this thread begins with.
-thread_local std::size_t t_shelf __attribute__((tls_model("initial-exec"))) = 0;  // counted from 1; 0: none yet
+thread_local std::size_t t_shelf = 0;  // counted from 1; 0: none yet
 std::size_t own_shelf() {
   static std::atomic<std::size_t> last{0};
   if (t_shelf == 0) t_shelf = last.fetch_add(1, std::memory_order_relaxed) + 1;

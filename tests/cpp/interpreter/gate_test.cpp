@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -132,6 +133,69 @@ TEST(Gate, OnlyOneThreadIsInASeatUnderLoad) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(uses[0] + uses[1] + uses[2], 16000);
+}
+
+TEST(Gate, WhoWaitsForOneSeatLeavesTheOthersToOthers) {
+  Gate gate(3);
+  ASSERT_TRUE(gate.acquire(0));
+  std::thread waiter([&] {
+    gate.acquire(0).value();
+    gate.release(0);
+  });
+  let_it_wait();
+  const std::size_t mine = *gate.acquire_any();  // the holder of a seat
+  EXPECT_NE(mine, 0u);
+  std::thread([&] {
+    const std::size_t other = *gate.acquire_any();
+    EXPECT_EQ(mine + other, 3u);
+    gate.release(other);
+    EXPECT_TRUE(gate.acquire(other, deadline_after(0ms)));
+    gate.release(other);
+  }).join();
+  gate.release(mine);
+  gate.release(0);
+  waiter.join();
+}
+
+// Seats that are taken and freed without the mutex, by threads that wait, try, give up and nest, until the gate is closed.
+TEST(Gate, NobodyIsForgottenNorInsideAfterClose) {
+  constexpr std::size_t kSeats = 2;
+  for (int round = 0; round < 40; ++round) {
+    Gate gate(kSeats);
+    std::array<int, kSeats> inside = {};
+    std::atomic<bool> closed = false;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 6; ++t) {
+      threads.emplace_back([&, t] {
+        for (std::size_t i = t;; ++i) {
+          std::size_t seat = i % kSeats;
+          if (i % 5 == 0) {
+            if (!gate.try_acquire(seat)) continue;
+          } else {
+            const Deadline deadline = i % 3 ? kNoDeadline : deadline_after(20us);
+            Result<std::size_t> got = seat;
+            if (i % 2) {
+              got = gate.acquire_any(deadline);
+            } else if (auto acquired = gate.acquire(seat, deadline); !acquired) {
+              got = acquired.failure();
+            }
+            if (!got && got.failure().code == ErrorCode::kClosed) return;
+            if (!got) continue;
+            seat = *got;
+            EXPECT_FALSE(closed);
+          }
+          EXPECT_EQ(++inside[seat], 1);
+          --inside[seat];
+          gate.release(seat);
+        }
+      });
+    }
+    std::this_thread::sleep_for(2ms);
+    gate.close();
+    closed = true;
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(gate.held(), std::nullopt);
+  }
 }
 
 TEST(Gate, CloseRefusesWhoWaitsAndWhoComesLater) {
