@@ -34,12 +34,9 @@ constexpr const char* kLoadPackageDoc =
     "is\n"
     "check_weights  whether the weights' checksums are compared; None: those of up to 64 MB. All other records' always are";
 
-std::shared_ptr<ManagerHandle> create(Py_ssize_t interpreters, nb::handle environment) {
-  if (interpreters < 1) {
-    throw Error(ErrorCode::kInvalidArgument, "interpreters: found " + std::to_string(interpreters) + ", expected at least 1");
-  }
-  return ManagerHandle::create(
-      {.interpreters = static_cast<std::size_t>(interpreters), .environment = to_environment(environment)});
+std::shared_ptr<ManagerHandle> create(nb::handle interpreters, nb::handle environment) {
+  const std::size_t count = to_size(interpreters, "interpreters");
+  return ManagerHandle::create({.interpreters = count, .environment = to_environment(environment)});
 }
 
 nb::list interpreters(const std::shared_ptr<ManagerHandle>& self) {
@@ -57,7 +54,7 @@ void close(const ManagerHandle& self) {
 void export_manager(nb::module_& m) {
   using Handle = std::shared_ptr<ManagerHandle>;
   nb::class_<ManagerHandle>(m, "InterpreterManager", kManagerDoc)
-      .def(nb::new_(&create), nb::arg("interpreters") = 1, nb::arg("environment") = nb::none())
+      .def(nb::new_(&create), nb::arg("interpreters").none() = 1, nb::arg("environment") = nb::none())
       .def(
           "load_package",
           [](const Handle& self, nb::object path, Text sha256, nb::object trusted_keys, bool in_memory,

@@ -21,7 +21,8 @@ std::string text_of(const nb::object& str, Py_ssize_t length = std::numeric_limi
   if (!str.is_valid() || !PyUnicode_Check(str.ptr())) return {};
   const bool is_cut = PyUnicode_GET_LENGTH(str.ptr()) > length;
   const nb::object part = is_cut ? or_nothing(PyUnicode_Substring(str.ptr(), 0, length)) : str;
-  const nb::object bytes = or_nothing(part.is_valid() ? PyUnicode_AsEncodedString(part.ptr(), "utf-8", "backslashreplace") : nullptr);
+  const nb::object bytes =
+      or_nothing(part.is_valid() ? PyUnicode_AsEncodedString(part.ptr(), "utf-8", "backslashreplace") : nullptr);
   if (!bytes.is_valid()) return {};
   return std::string(PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))) +
          (is_cut ? "..." : "");
@@ -43,8 +44,12 @@ bool is_one_text(nb::handle object) {
 nb::object to_list(nb::handle object, std::string_view what, const std::string& expected) {
   if (is_one_text(object)) throw_wrong(what, object, expected + ": [" + short_repr(object) + "]");
   if (!Py_TYPE(object.ptr())->tp_iter && !PySequence_Check(object.ptr())) throw_wrong(what, object, expected);
-  nb::object list = nb::steal(PySequence_List(object.ptr()));
-  if (!list.is_valid()) throw nb::python_error();
+  // Not PySequence_List: it makes room first, for as many as the object says.
+  const nb::object items = nb::steal(PyObject_GetIter(object.ptr()));
+  if (!items.is_valid()) throw nb::python_error();
+  nb::list list;
+  while (PyObject* item = PyIter_Next(items.ptr())) list.append(nb::steal(item));
+  if (PyErr_Occurred()) throw nb::python_error();
   return list;
 }
 

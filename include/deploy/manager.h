@@ -15,7 +15,7 @@ class ManagerCore;
 }
 
 struct ManagerOptions {
-  // How many interpreters; at least 1 (kInvalidArgument). For Python-bound models: the number of cores.
+  // How many interpreters; 1 to 65,536 (kInvalidArgument). For Python-bound models: the number of cores.
   std::size_t interpreters = 1;
   Environment environment = {};
 };

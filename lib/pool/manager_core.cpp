@@ -13,6 +13,9 @@ namespace deploy::detail {
 
 namespace {
 
+// More than any machine holds: each takes megabytes, and a thread. What is above it was no number of interpreters.
+constexpr std::size_t kMostInterpreters = 65'536;
+
 std::vector<std::shared_ptr<ManagerCore>> live(const std::vector<std::weak_ptr<ManagerCore>>& annexes) {
   std::vector<std::shared_ptr<ManagerCore>> out;
   for (const std::weak_ptr<ManagerCore>& each : annexes) {
@@ -24,11 +27,15 @@ std::vector<std::shared_ptr<ManagerCore>> live(const std::vector<std::weak_ptr<M
 }  // namespace
 
 ManagerCore::ManagerCore(ManagerOptions& options)
-    : environment_(std::move(options.environment)), value_limits_(detail::value_limits(environment_)), gate_(std::make_shared<Gate>(options.interpreters)) {}
+    : environment_(std::move(options.environment)),
+      value_limits_(detail::value_limits(environment_)),
+      gate_(std::make_shared<Gate>(options.interpreters)) {}
 
 Result<std::shared_ptr<ManagerCore>> ManagerCore::create(ManagerOptions options) {
-  if (options.interpreters == 0) {
-    return Failure{ErrorCode::kInvalidArgument, "a manager needs at least 1 interpreter, 0 were asked for"};
+  if (options.interpreters == 0 || options.interpreters > kMostInterpreters) {
+    return Failure{ErrorCode::kInvalidArgument, "a manager has at least 1 interpreter and at most " +
+                                                    std::to_string(kMostInterpreters) + "; " +
+                                                    std::to_string(options.interpreters) + " were asked for"};
   }
   std::shared_ptr<ManagerCore> manager(new ManagerCore(options), [](ManagerCore* core) {
     if (!core->is_foreign()) delete core;

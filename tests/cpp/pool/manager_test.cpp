@@ -26,7 +26,7 @@ def number(): return 42
 TEST(InterpreterManager, NeedsAtLeastOneInterpreter) {
   const Error error = error_of([] { InterpreterManager({.interpreters = 0}); });
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(error.message(), HasSubstr("at least 1 interpreter, 0 were asked for"));
+  EXPECT_THAT(error.message(), HasSubstr("at least 1 interpreter and at most 65536; 0 were asked for"));
 }
 
 TEST(InterpreterManager, LeavesNothingWhereAnInterpreterFails) {
