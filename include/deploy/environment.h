@@ -15,7 +15,9 @@ namespace deploy {
 // What the interpreters of one manager see of the machine: third-party packages and settings. A plain value; the folders
 // are checked when interpreters are created (kEnvironment: a missing folder, or packages of another Python version).
 struct DEPLOY_API Environment {
-  // Folders of installed packages, in sys.path order. The standard library comes from the image, never from here.
+  // Folders of installed packages, in sys.path order. The standard library comes from the image, never from here. Their .pth files
+  // are read: folders that these name come behind all others on sys.path, and editable installations work. Other code that a
+  // .pth file has is not executed (docs/python-inside.md).
   std::vector<std::string> site_packages = {};
 
   // Put in front of site_packages on sys.path, for plain source folders. Not checked for a Python version.

@@ -67,7 +67,8 @@ typedef struct deploy_value {
 
 // Guest to host: the guest walks an object and says what it sees, depth first; containers say their length first (a dict: its
 // number of pairs, then key, value, key, value ...). The host builds its own tree. A walk that fails half-way is reported by the
-// function that was called, and the host drops what it has. The numbers say what the host takes: the walk fails where there is more.
+// function that was called, and the host drops what it has. The numbers say what the host takes: the walk fails where there is
+// more.
 typedef struct deploy_sink {
   void (*on_none)(struct deploy_sink* self);
   void (*on_bool)(struct deploy_sink* self, int value);
@@ -78,7 +79,7 @@ typedef struct deploy_sink {
   void (*on_bytes)(struct deploy_sink* self, deploy_text bytes);
   void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);             // LIST, TUPLE or DICT
   void (*on_tensor)(struct deploy_sink* self, struct DLManagedTensorVersioned* tensor);  // the host takes ownership
-  size_t max_depth;  // of containers inside each other
+  size_t max_depth;                                                                      // of containers inside each other
   size_t max_items;  // of all containers together; of a dict, keys and values
   size_t max_bytes;  // of str and bytes, and `item_bytes` for each item
   size_t item_bytes;
@@ -93,6 +94,7 @@ typedef struct deploy_boot {
   uint64_t interpreter_id;
   deploy_text dynload;   // folder of the standard extension modules; empty: "<image>/lib-dynload"
   int deferred_imports;  // whether python/deferred.py has its way
+  size_t first_site;     // index of the first of `paths` that is a site-packages folder, whose .pth files are read
 } deploy_boot;
 
 // What the guest may ask of the host. Lives as long as the guest.

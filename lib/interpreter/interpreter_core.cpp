@@ -191,6 +191,7 @@ Result<void> InterpreterCore::boot() {
   boot.path_count = paths.size();
   boot.interpreter_id = id_;
   boot.deferred_imports = environment_.deferred_imports;
+  boot.first_site = environment_.extra_paths.size();
   ErrorSink error;
   if (guest_->boot(&boot, &error) < 0) return error.take();
   booted_ = true;

@@ -35,7 +35,8 @@ class Environment:
     """Third-party packages and settings for interpreters. A plain value; the folders are checked when interpreters are created
     (Error with code ENVIRONMENT: a missing folder, or packages of another Python version).
 
-    site_packages      folders of installed packages, in sys.path order; the standard library never comes from here
+    site_packages      folders of installed packages, in sys.path order; the standard library never comes from here. Their .pth
+                       files are read: folders that they name, and editable installations
     extra_paths        put in front of site_packages on sys.path, for plain source folders; not checked for a Python version
     private_libraries  file-name patterns (* and ?) of libraries that are private to an interpreter without showing it, beside those
                        in the folders above
@@ -78,8 +79,8 @@ class Environment:
 
     @staticmethod
     def from_running_python() -> Environment:
-        """The packages of the Python that runs this code, apart from folders that .pth files add. Error with code ENVIRONMENT where
-        its version is not that of the interpreters (python_version())."""
+        """The packages of the Python that runs this code; what their .pth files add is added inside. Error with code ENVIRONMENT
+        where its version is not that of the interpreters (python_version())."""
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         if running != python_version():
             needed = python_version()

@@ -154,6 +154,7 @@ int boot(const deploy_boot* boot, deploy_error* error) {
   main_thread = PyThread_get_thread_ident();
   const bool started = import_signal_module() && run_startup(*boot) && prepare();
   if (!started) report_exception(error);
+  enable_subinterpreters();
   PyEval_SaveThread();
   return started ? 0 : -1;
 }
@@ -163,6 +164,7 @@ int shutdown(deploy_error* error) {
   PyEval_RestoreThread(main_state);
   unfreeze();
   drop();
+  end_subinterpreters();
   const int failed = Py_FinalizeEx();
   finish_output();
   if (_PyImport_Fini2) _PyImport_Fini2();

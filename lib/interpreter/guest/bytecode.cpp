@@ -96,9 +96,11 @@ PyObject* load(PyObject*, PyObject* path) {
 
 PyMethodDef methods[] = {{"load", load, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deploy_bytecode", nullptr, 0, methods, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef_Slot slots[] = {DEPLOY_EACH_INTERPRETER{0, nullptr}};
 
-PyObject* init_module() { return PyModule_Create(&definition); }
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deploy_bytecode", nullptr, 0, methods, slots, nullptr, nullptr, nullptr};
+
+PyObject* init_module() { return PyModuleDef_Init(&definition); }
 
 }  // namespace
 

@@ -14,6 +14,14 @@
 
 #include "lib/interpreter/abi.h"
 
+// Slots of a builtin module of ours that has no state of the process: sub-interpreters may have it, those with a GIL of their own
+// too.
+#if PY_VERSION_HEX >= 0x030C0000
+#define DEPLOY_EACH_INTERPRETER {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#else
+#define DEPLOY_EACH_INTERPRETER
+#endif
+
 namespace deploy::guest {
 
 inline std::string_view view(deploy_text text) { return {text.data, text.size}; }
@@ -68,6 +76,11 @@ void drop();
 const char* install_stdlib(std::string_view archive);
 bool run_startup(const deploy_boot& boot);
 
+// subinterpreters.cpp. After boot: a sub-interpreter that Python code makes has the standard library. Before Python's end: ends
+// those that are left, because CPython ends the process where there are any.
+void enable_subinterpreters();
+void end_subinterpreters();
+
 // bytecode.cpp: before Python is initialised. Makes the module _deploy_bytecode; false: out of memory.
 bool install_bytecode();
 // thread_start.cpp. Before Python is initialised: makes the module _deploy_threads. False: out of memory.
@@ -77,8 +90,8 @@ bool install_thread_start();
 bool prepare_interrupts();
 void drop_interrupts();
 
-// interrupts.cpp: lets other threads have the GIL, and raises what one of them made this thread raise. For C++ code that goes on for
-// long, once in every kBreath steps. False with an exception set.
+// interrupts.cpp: lets other threads have the GIL, and raises what one of them made this thread raise. For C++ code that goes on
+// for long, once in every kBreath steps. False with an exception set.
 inline constexpr std::size_t kBreath = 4096;
 bool breathe();
 

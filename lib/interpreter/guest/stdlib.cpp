@@ -4,10 +4,16 @@
 //
 // A few modules are imported by CPython's start itself, before any finder can exist: the package encodings. They are given to it as
 // frozen modules, which are (name, marshalled code) pairs too, so their code stays in the archive like all the rest.
+//
+// The frozen module `site` is not the standard library's: CPython imports `site` as the last step of a sub-interpreter's start, and
+// gets python/subinterpreter.py, which puts the finder in place there. The interpreter itself starts without `site`, and has the
+// finder in front of frozen modules.
 
 #include <cstring>
+#include <string>
+#include <vector>
 
-#include "lib/interpreter/guest/guest.h"
+#include "lib/interpreter/guest/archive.h"
 // clang-format off
 #include <marshal.h>  // needs Python.h, which guest.h includes
 // clang-format on
@@ -29,14 +35,21 @@ struct Entry {
 // Written once by install_stdlib.
 std::string_view archive;
 const Entry* entries = nullptr;
-Py_ssize_t entry_count = 0;
+Py_ssize_t count = 0;
+
+// What boot was given, for sub-interpreters. Written once by run_startup.
+std::string* dynload = nullptr;
+std::vector<std::string>* boot_paths = nullptr;
+size_t first_site = 0;
+
+constexpr std::string_view kLibraries = "lib-dynload/";
 
 std::string_view piece(uint32_t offset, uint32_t size) { return archive.substr(offset, size); }
 std::string_view path_of(Py_ssize_t index) { return piece(entries[index].path_offset, entries[index].path_size); }
 
 // The first entry whose path is not less than `path`.
 Py_ssize_t lower_bound(std::string_view path) {
-  Py_ssize_t low = 0, high = entry_count;
+  Py_ssize_t low = 0, high = count;
   while (low < high) {
     const Py_ssize_t middle = low + (high - low) / 2;
     if (path_of(middle) < path)
@@ -49,7 +62,7 @@ Py_ssize_t lower_bound(std::string_view path) {
 
 Py_ssize_t find(std::string_view path) {
   const Py_ssize_t index = lower_bound(path);
-  return index < entry_count && path_of(index) == path ? index : -1;
+  return index < count && path_of(index) == path ? index : -1;
 }
 
 bool fits(uint32_t offset, uint32_t size) { return offset <= archive.size() && size <= archive.size() - offset; }
@@ -62,8 +75,8 @@ const char* open_archive(std::string_view bytes) {
   if (header.count > (bytes.size() - sizeof header) / sizeof(Entry)) return "truncated";
   archive = bytes;
   entries = reinterpret_cast<const Entry*>(bytes.data() + sizeof header);
-  entry_count = static_cast<Py_ssize_t>(header.count);
-  for (Py_ssize_t i = 0; i < entry_count; ++i) {
+  count = static_cast<Py_ssize_t>(header.count);
+  for (Py_ssize_t i = 0; i < count; ++i) {
     const Entry& entry = entries[i];
     if (!fits(entry.path_offset, entry.path_size) || !fits(entry.content_offset, entry.content_size) ||
         !fits(entry.code_offset, entry.code_size)) {
@@ -79,8 +92,8 @@ PyObject* code_at(Py_ssize_t index) {
 }
 
 bool check_index(Py_ssize_t index) {
-  if (index >= 0 && index < entry_count) return true;
-  PyErr_Format(PyExc_IndexError, "entry %zd of an archive of %zd", index, entry_count);
+  if (index >= 0 && index < count) return true;
+  PyErr_Format(PyExc_IndexError, "entry %zd of an archive of %zd", index, count);
   return false;
 }
 
@@ -115,23 +128,57 @@ PyObject* image_listing(PyObject*, PyObject* prefix) {
   if (data == nullptr) return nullptr;
   const std::string_view start(data, static_cast<size_t>(size));
   Ref list(PyList_New(0));
-  for (Py_ssize_t i = lower_bound(start); list && i < entry_count && path_of(i).substr(0, start.size()) == start; ++i) {
+  for (Py_ssize_t i = lower_bound(start); list && i < count && path_of(i).substr(0, start.size()) == start; ++i) {
     Ref path(PyUnicode_DecodeUTF8(path_of(i).data(), static_cast<Py_ssize_t>(path_of(i).size()), nullptr));
     if (!path || PyList_Append(list.get(), path.get()) < 0) return nullptr;
   }
   return list.release();
 }
 
+// boot() -> (folder of the extension modules, sys.path, index of the first site-packages folder in it).
+PyObject* image_boot(PyObject*, PyObject*) {
+  Ref paths(PyList_New(0));
+  for (const std::string& each : *boot_paths) {
+    Ref path(paths ? PyUnicode_DecodeFSDefaultAndSize(each.data(), static_cast<Py_ssize_t>(each.size())) : nullptr);
+    if (!path || PyList_Append(paths.get(), path.get()) < 0) return nullptr;
+  }
+  return Py_BuildValue("s#On", dynload->data(), static_cast<Py_ssize_t>(dynload->size()), paths.get(),
+                       static_cast<Py_ssize_t>(first_site));
+}
+
 PyMethodDef image_methods[] = {
-    {"find", image_find, METH_O, nullptr},       {"code", image_code, METH_O, nullptr}, {"content", image_content, METH_O, nullptr},
-    {"listing", image_listing, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr},
+    {"find", image_find, METH_O, nullptr},       {"code", image_code, METH_O, nullptr},
+    {"content", image_content, METH_O, nullptr}, {"listing", image_listing, METH_O, nullptr},
+    {"boot", image_boot, METH_NOARGS, nullptr},  {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef image_module = {PyModuleDef_HEAD_INIT, "_deploy_image", nullptr, 0, image_methods, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef_Slot image_slots[] = {DEPLOY_EACH_INTERPRETER{0, nullptr}};
 
-PyObject* init_image_module() { return PyModule_Create(&image_module); }
+PyModuleDef image_module = {PyModuleDef_HEAD_INIT, "_deploy_image", nullptr, 0,      image_methods,
+                            image_slots,           nullptr,         nullptr, nullptr};
+
+PyObject* init_image_module() { return PyModuleDef_Init(&image_module); }
 
 }  // namespace
+
+long find_entry(std::string_view path) { return find(path); }
+
+long first_entry(std::string_view prefix) {
+  const Py_ssize_t index = lower_bound(prefix);
+  return index < count && path_of(index).starts_with(prefix) ? index : -1;
+}
+
+long after_folder(long entry, size_t size) {
+  const std::string_view folder = path_of(entry).substr(0, size + 1);
+  while (entry < count && path_of(entry).starts_with(folder)) ++entry;
+  return entry;
+}
+
+long entry_count() { return count; }
+std::string_view entry_path(long entry) { return path_of(entry); }
+std::string_view entry_content(long entry) { return piece(entries[entry].content_offset, entries[entry].content_size); }
+size_t entry_size(long entry) { return entries[entry].content_real_size; }
+bool is_library(long entry) { return path_of(entry).starts_with(kLibraries); }
 
 const char* install_stdlib(std::string_view bytes) {
   if (const char* problem = open_archive(bytes)) return problem;
@@ -140,10 +187,9 @@ const char* install_stdlib(std::string_view bytes) {
     const char* name;
     const char* path;
   } needed_by_start[] = {
-      {"encodings", "encodings/__init__.py"},
-      {"encodings.aliases", "encodings/aliases.py"},
-      {"encodings.utf_8", "encodings/utf_8.py"},
-      {"encodings.latin_1", "encodings/latin_1.py"},
+      {"encodings", "encodings/__init__.py"},    {"encodings.aliases", "encodings/aliases.py"},
+      {"encodings.utf_8", "encodings/utf_8.py"}, {"encodings.latin_1", "encodings/latin_1.py"},
+      {"site", "_deploy/subinterpreter.py"},
   };
   constexpr size_t kNeeded = sizeof needed_by_start / sizeof *needed_by_start;
   static _frozen frozen[kNeeded + 1] = {};  // the last one ends the list
@@ -170,18 +216,20 @@ bool run_startup(const deploy_boot& boot) {
   if (!code) return false;
   Ref finder(PyImport_ExecCodeModule("_deploy.finder", code.get()));
   if (!finder) return false;
-  const std::string_view dynload = boot.dynload.size ? view(boot.dynload) : std::string_view("<image>/lib-dynload");
-  Ref installed(PyObject_CallMethod(finder.get(), "install", "s#", dynload.data(), static_cast<Py_ssize_t>(dynload.size())));
+  dynload = new std::string(boot.dynload.size ? view(boot.dynload) : std::string_view("<image>/lib-dynload"));
+  boot_paths = new std::vector<std::string>;
+  for (size_t i = 0; i < boot.path_count; ++i) boot_paths->emplace_back(view(boot.paths[i]));
+  first_site = boot.first_site;
+  Ref installed(PyObject_CallMethod(finder.get(), "install", "s#", dynload->data(), static_cast<Py_ssize_t>(dynload->size())));
   if (!installed) return false;
 
-  Ref paths(PyList_New(0));
-  for (size_t i = 0; paths && i < boot.path_count; ++i) {
-    Ref path(PyUnicode_DecodeFSDefaultAndSize(boot.paths[i].data, static_cast<Py_ssize_t>(boot.paths[i].size)));
-    if (!path || PyList_Append(paths.get(), path.get()) < 0) return false;
-  }
-  Ref startup(paths ? PyImport_ImportModule("_deploy.startup") : nullptr);
+  Ref image(PyImport_ImportModule("_deploy_image"));
+  Ref given(image ? PyObject_CallMethod(image.get(), "boot", nullptr) : nullptr);
+  Ref startup(given ? PyImport_ImportModule("_deploy.startup") : nullptr);
   if (!startup) return false;
-  return static_cast<bool>(Ref(PyObject_CallMethod(startup.get(), "run", "Oi", paths.get(), boot.deferred_imports)));
+  PyObject* paths = PyTuple_GET_ITEM(given.get(), 1);
+  return static_cast<bool>(
+      Ref(PyObject_CallMethod(startup.get(), "run", "OOi", paths, PyTuple_GET_ITEM(given.get(), 2), boot.deferred_imports)));
 }
 
 }  // namespace deploy::guest

@@ -82,14 +82,16 @@ PyObject* pause(PyObject*, PyObject*) {
 
 PyMethodDef methods[] = {{"pause", pause, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deploy_threads", nullptr, 0, methods, nullptr, nullptr, nullptr, nullptr};
-
-PyObject* init_module() {
-  Ref module(PyModule_Create(&definition));
+int fill_module(PyObject* module) {
   Ref type(PyType_FromSpec(&call_spec));
-  if (!module || !type || PyModule_AddObjectRef(module.get(), "Call", type.get()) < 0) return nullptr;
-  return module.release();
+  return type ? PyModule_AddObjectRef(module, "Call", type.get()) : -1;
 }
+
+PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void*>(fill_module)}, DEPLOY_EACH_INTERPRETER{0, nullptr}};
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deploy_threads", nullptr, 0, methods, slots, nullptr, nullptr, nullptr};
+
+PyObject* init_module() { return PyModuleDef_Init(&definition); }
 
 }  // namespace
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import warnings
+from types import CodeType
 
 IMAGE_STDLIB = f"<image>/python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -21,15 +22,33 @@ SKIPPED_FOLDERS = {
     "site-packages", "dist-packages", "__phello__",
 }  # fmt: skip
 SKIPPED_FILES = {"sitecustomize.py", "usercustomize.py", "turtle.py", "__hello__.py", "antigravity.py"}
+# Functions that stand in an import, or around one; None: all of a module. CPython leaves the frames of importlib out of tracebacks
+# and of what warnings count, and knows them by this name of a file (guest/python/finder.py).
+HIDDEN_FILE = "<frozen importlib._bootstrap_external>"
+HIDDEN_FUNCTIONS = {
+    "_deploy/deferred.py": None,
+    "_deploy/finder.py": None,
+    "_deploy/guard.py": {"import_module"},
+    "_deploy/package.py": {"_import", "_import_hook", "exec_module"},
+    "_deploy/registered.py": None,
+    "_deploy/tree.py": {"exec_module"},
+    "_deploy/verified_code.py": {"exec_module", "get_code"},
+}
 DATA_SUFFIXES = {".txt", ".css", ".cfg", ".rst"}
+DATA_FOLDERS = ("venv/scripts",)  # in which each file is data
 
 
-def wanted_files(folder):
+def wanted_files(folder, shadowed=()):
+    """Without what is at the top of the folder under a name of `shadowed`."""
     for root, folders, files in os.walk(folder):
+        if root == folder:
+            folders[:] = [name for name in folders if name not in shadowed]
+            files = [name for name in files if name not in shadowed]
         folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("config-"))
         for name in sorted(files):
             suffix = os.path.splitext(name)[1]
-            if name in SKIPPED_FILES or (suffix != ".py" and suffix not in DATA_SUFFIXES):
+            is_data = suffix in DATA_SUFFIXES or os.path.relpath(root, folder).startswith(DATA_FOLDERS)
+            if name in SKIPPED_FILES or (suffix != ".py" and not is_data):
                 continue
             if root == folder and suffix != ".py":
                 continue
@@ -44,7 +63,15 @@ def compiled(path, content):
         code = compile(content, f"{IMAGE_STDLIB}/{path}", "exec", dont_inherit=True, optimize=0)
     except SyntaxError:
         return b""
-    return marshal.dumps(code)
+    return marshal.dumps(with_hidden(code, HIDDEN_FUNCTIONS.get(path, ())))
+
+
+def with_hidden(code, names):
+    """The code with the functions of these names, and what is inside them, under HIDDEN_FILE; None: all of it."""
+    hidden = names is None or code.co_name in names
+    inside = None if hidden else names
+    constants = tuple(with_hidden(value, inside) if isinstance(value, CodeType) else value for value in code.co_consts)
+    return code.replace(co_consts=constants, co_filename=HIDDEN_FILE if hidden else code.co_filename)
 
 
 def grammar_tables(stdlib):
@@ -64,15 +91,20 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", required=True)
     parser.add_argument("--prefix", default="", help="the package that the folders become, as a path")
-    parser.add_argument("folders", nargs="*", help="default: this Python's own standard library")
+    parser.add_argument("--stdlib", help="a standard library of this version, which comes before this Python's own")
+    parser.add_argument("folders", nargs="*", help="default: the standard library")
     options = parser.parse_args()
 
     entries = []
-    stdlib = os.path.dirname(os.__file__)
-    if not options.folders:
-        entries += ((path, content, b"") for path, content in grammar_tables(stdlib))
-    for folder in options.folders or [stdlib]:
-        for file in wanted_files(folder):
+    own = os.path.dirname(os.__file__)
+    first = options.stdlib
+    folders = [(folder, ()) for folder in options.folders]
+    if not folders:
+        entries += ((path, content, b"") for path, content in grammar_tables(own))
+        # What the distribution packs by itself (lib2to3) is only in this Python's own.
+        folders = [(first, ()), (own, os.listdir(first))] if first else [(own, ())]
+    for folder, shadowed in folders:
+        for file in wanted_files(folder, shadowed):
             path = os.path.join(options.prefix, os.path.relpath(file, folder))
             with open(file, "rb") as stream:
                 content = stream.read()

@@ -20,6 +20,7 @@ import linecache
 import os
 import re
 import sys
+from importlib._bootstrap import _call_with_frames_removed
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -332,7 +333,7 @@ class PackageImporter:
         if self.mangled or self.externs is not None or _SELF.encode() in source:
             namespace["__builtins__"] = {**builtins.__dict__, "__import__": self._import_hook}
         linecache.lazycache(module.__file__, namespace)
-        exec(self._compile(source, module.__file__), namespace)
+        _call_with_frames_removed(exec, self._compile(source, module.__file__), namespace)
         torch_importer = sys.modules.get("torch.package.package_importer")
         if self.mangled and torch_importer is not None:
             # torch.compile looks mangled names up in torch.package's own table.

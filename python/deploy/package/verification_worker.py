@@ -25,6 +25,10 @@ def main(question: str, answer: str) -> None:
     try:
         environment = deploy.Environment(**{name: request[name] for name in FIELDS})
         with deploy.InterpreterManager(interpreters=request["interpreters"], environment=environment) as manager:
+            for interpreter in manager.interpreters:
+                # An editable installation of the code that is packed would stand in for what the package lacks.
+                with interpreter.acquire_session() as session:
+                    session.global_("_deploy.site_folders", "forget")()
             manager.register_module(CHECK, pathlib.Path(__file__).with_name("guest_check.py").read_text())
             package = manager.load_package(request["package"])
             for described in request["callables"]:

@@ -66,7 +66,8 @@ int LoadedGuest::boot(const std::vector<std::string>& paths, std::span<const std
                             .path_count = path_texts.size(),
                             .interpreter_id = 0,
                             .dynload = {},
-                            .deferred_imports = 0};
+                            .deferred_imports = 0,
+                            .first_site = 0};
   const int status = table_->boot(&boot, &error);
   booted_ = status == 0;
   return status;

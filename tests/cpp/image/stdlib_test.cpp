@@ -47,9 +47,10 @@ assert ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED
             "");
 }
 
-TEST_F(Stdlib, ModulesHaveAFileAndAPathInTheImageAndNoCachedFile) {
+TEST_F(Stdlib, ModulesHaveAFileAndAPathInTheImage) {
   EXPECT_EQ(guest_.exec(R"(
 import sys, json, json.decoder, encodings, codecs, os
+from importlib.util import cache_from_source
 stdlib = f"<image>/python{sys.version_info.major}.{sys.version_info.minor}"
 assert json.__file__ == stdlib + "/json/__init__.py"
 assert json.__path__ == [stdlib + "/json"]
@@ -57,8 +58,48 @@ assert json.decoder.__file__ == stdlib + "/json/decoder.py"
 assert encodings.__path__ == [stdlib + "/encodings"]
 assert codecs.__file__ == stdlib + "/codecs.py"
 for module in (json, json.decoder, encodings, codecs, os):
-    assert not hasattr(module, "__cached__"), module
+    assert module.__cached__ == module.__spec__.cached == cache_from_source(module.__file__), module
     assert module.__loader__ is module.__spec__.loader
+assert sys._stdlib_dir == stdlib
+)"),
+            "");
+}
+
+TEST_F(Stdlib, LoadersAreThoseOfSourceFiles) {
+  EXPECT_EQ(guest_.exec(R"(
+import importlib.abc, importlib.machinery, inspect, json.decoder, os
+loader = json.decoder.__loader__
+assert isinstance(loader, importlib.machinery.SourceFileLoader) and isinstance(loader, importlib.abc.InspectLoader)
+assert (loader.name, loader.path) == ("json.decoder", json.decoder.__file__)
+assert loader.get_filename() == loader.get_filename("json.decoder") == loader.path
+assert json.__loader__.is_package("json") and not loader.is_package("json.decoder")
+assert loader.get_source("json.decoder") == inspect.getsource(json.decoder)
+assert loader.path_stats(loader.path)["size"] == len(loader.get_data(loader.path)) == os.path.getsize(loader.path)
+assert loader.get_code("json.decoder").co_filename == loader.path
+try:
+    loader.get_code("json.encoder")
+except ImportError as error:
+    assert str(error) == "loader for json.decoder cannot handle json.encoder", error
+else:
+    assert False
+)"),
+            "");
+}
+
+TEST_F(Stdlib, ASecondImportlibSetsItselfUp) {
+  EXPECT_EQ(guest_.exec(R"(
+import _imp, importlib, importlib._bootstrap, os, sys
+names = ("_frozen_importlib", "_frozen_importlib_external", "importlib", "importlib._bootstrap", "importlib._bootstrap_external")
+kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+sys.modules["_frozen_importlib"] = sys.modules["_frozen_importlib_external"] = None
+try:
+    import importlib as second
+    assert second is not kept["importlib"] and second._bootstrap is not kept["_frozen_importlib"]
+    assert second.import_module("colorsys").rgb_to_hsv(1, 0, 0) == (0.0, 1.0, 1)
+finally:
+    sys.modules.update(kept)
+assert importlib.reload(os) is os and not _imp.is_frozen("os") and not _imp.is_frozen("encodings")
+assert _imp.is_frozen("_frozen_importlib") and not _imp.is_frozen("no_such_module")
 )"),
             "");
 }
@@ -85,7 +126,7 @@ assert [m.name for m in pkgutil.iter_modules(json.__path__)] == ["decoder", "enc
 names = {m.name: m.ispkg for m in pkgutil.walk_packages(xml.__path__, "xml.")}
 assert names["xml.etree"] and not names["xml.etree.ElementTree"], names
 from importlib.machinery import PathFinder
-assert PathFinder.find_spec("json.decoder", json.__path__).loader is json.__loader__
+assert PathFinder.find_spec("json.decoder", json.__path__).loader == json.decoder.__loader__
 assert PathFinder.find_spec("json.nothing", json.__path__) is None
 )"),
             "");

@@ -159,6 +159,25 @@ def _adjust_inspect(inspect):
     inspect.getmodule = getmodule
 
 
+def _adjust_asyncio_events(events):
+    """A thread of the host is to a call what the main thread is to a program: get_event_loop makes it a loop, which is kept for the
+    thread's next call."""
+    import threading
+
+    policy = events.BaseDefaultEventLoopPolicy
+    given = policy.get_event_loop
+
+    @functools.wraps(given)
+    def get_event_loop(self):
+        local = self._local
+        is_of_host = isinstance(threading.current_thread(), threading._DummyThread)
+        if is_of_host and local._loop is None and not local._set_called:
+            self.set_event_loop(self.new_event_loop())
+        return given(self)
+
+    policy.get_event_loop = get_event_loop
+
+
 def _adjust_dataclasses(dataclasses):
     @functools.lru_cache(maxsize=16)
     def compiled(text):
@@ -171,6 +190,7 @@ def _adjust_dataclasses(dataclasses):
 
 
 _ADJUSTMENTS = {
+    "asyncio.events": _adjust_asyncio_events,
     "dataclasses": _adjust_dataclasses,
     "inspect": _adjust_inspect,
     "multiprocessing.forkserver": _adjust_forkserver,

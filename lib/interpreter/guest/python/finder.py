@@ -5,8 +5,14 @@ sys.path; a path hook, so that what walks a package's __path__ (pkgutil, importl
 loader with everything that a loader of source files has, so that tracebacks, inspect and importlib.resources do too.
 
 It is executed before any other module can be imported from the image: it imports only what CPython has built in.
+
+Its frames are hidden as those of importlib are: from the traceback of an import that fails, and from what warnings count as callers
+(`stacklevel`). CPython knows importlib's frames by the name of the file in their code, so compile_modules.py gives that name to the
+code of this module, and to the functions of others that stand in an import (HIDDEN_FUNCTIONS there). A function that executes a
+module does so by importlib's _call_with_frames_removed, at which CPython sees where importlib ends.
 """
 
+import _imp
 import sys
 from _frozen_importlib import FrozenImporter, ModuleSpec
 from _frozen_importlib_external import (
@@ -15,8 +21,6 @@ from _frozen_importlib_external import (
     FileFinder,
     SourceFileLoader,
     SourcelessFileLoader,
-    _LoaderBasics,
-    decode_source,
 )
 from _imp import _fix_co_filename
 
@@ -27,6 +31,7 @@ IMAGE = "<image>"
 # Modules of the standard library in which adjustments.py changes a word.
 _ADJUSTED = frozenset(
     (
+        "asyncio.events",
         "dataclasses",
         "inspect",
         "multiprocessing.forkserver",
@@ -76,20 +81,9 @@ class PackageLoader(SourceFileLoader):
         return code
 
 
-class ImageSpec(ModuleSpec):
-    """A spec without a cached file: a path that looks like one would be a trap."""
-
-    cached = None
-
-
-class ImageLoader(_LoaderBasics):
-    """The loader of all modules of the archive."""
-
-    def _located(self, name):
-        found = _locate(name)
-        if found is None:
-            raise ImportError(f"no module {name!r} in the interpreter image", name=name)
-        return found
+class ImageLoader(SourceFileLoader):
+    """The loader of a module of the archive: that of a source file, with the archive for a file system. `__cached__` is the path
+    that importlib would give it; no such file is ever looked for."""
 
     def exec_module(self, module):
         super().exec_module(module)
@@ -98,37 +92,32 @@ class ImageLoader(_LoaderBasics):
 
             adjustments.apply(module)
 
-    def is_package(self, name):
-        return self._located(name)[2]
-
-    def get_filename(self, name):
-        return f"{STDLIB}/{self._located(name)[0]}"
-
     def get_code(self, name):
-        return _deploy_image.code(self._located(name)[1])
-
-    def get_source(self, name):
-        return decode_source(read(self._located(name)[0]))
+        return _deploy_image.code(_deploy_image.find(self.get_filename(name)[len(STDLIB) + 1 :]))
 
     def get_data(self, path):
         if not path.startswith(STDLIB + "/"):
             raise FileNotFoundError(2, "Not in the interpreter image", path)
         return read(path[len(STDLIB) + 1 :])
 
+    def path_stats(self, path):
+        return {"mtime": 0, "size": len(self.get_data(path))}
+
+    def set_data(self, path, data, *, _mode=0o666):
+        """Nothing is written into the image: byte code is in it."""
+
     def get_resource_reader(self, name):
-        path, _, is_package = self._located(name)
-        if not is_package:
+        if not self.is_package(name):
             return None
         from _deploy.image_resources import ImageResources
 
-        return ImageResources(path.rpartition("/")[0])
+        return ImageResources(self.path[len(STDLIB) + 1 :].rpartition("/")[0])
 
 
 class ImageFinder:
     """The meta-path finder."""
 
-    def __init__(self, loader, dynload):
-        self._loader = loader
+    def __init__(self, dynload):
         self._extensions = {}
         for path in _deploy_image.listing(_DYNLOAD):
             file = path[len(_DYNLOAD) :]
@@ -148,10 +137,11 @@ class ImageFinder:
         if path is not None and not any(entry.startswith(IMAGE) for entry in path):
             return None
         file, _, is_package = found
-        spec = ImageSpec(name, self._loader, origin=f"{STDLIB}/{file}", is_package=is_package)
+        origin = f"{STDLIB}/{file}"
+        spec = ModuleSpec(name, ImageLoader(name, origin), origin=origin, is_package=is_package)
         spec.has_location = True
         if is_package:
-            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
+            spec.submodule_search_locations.append(origin.rpartition("/")[0])
         return spec
 
     def module_names(self, folder):
@@ -214,12 +204,23 @@ def _adopt(finder, module):
         module.__spec__ = spec
         module.__loader__ = spec.loader
         module.__file__ = spec.origin
+        module.__cached__ = spec.cached
         if spec.submodule_search_locations is not None:
             module.__path__ = spec.submodule_search_locations
 
 
+def _is_frozen(name, /, *, given=_imp.is_frozen):
+    is_ours = _locate(name) is not None or isinstance(getattr(sys.modules.get(name), "__loader__", None), ImageLoader)  # os.path
+    return given(name) and not is_ours
+
+
 def install(dynload):
-    finder = ImageFinder(ImageLoader(), dynload)
+    sys._stdlib_dir = STDLIB
+    # CPython has some modules of the image frozen, too. A second importlib (_bootstrap._setup; test.support makes one) asks which
+    # of the modules in sys.modules are frozen, and then looks in them for what the importer of frozen modules leaves there.
+    _is_frozen.__name__ = _is_frozen.__qualname__ = "is_frozen"
+    _imp.is_frozen = _is_frozen
+    finder = ImageFinder(dynload)
     for module in list(sys.modules.values()):
         _adopt(finder, module)
 

@@ -1,6 +1,7 @@
 """Modules whose source text the host registered: found before everything else, importable, with source lines in tracebacks."""
 
 import sys
+from importlib._bootstrap import _call_with_frames_removed
 from importlib.machinery import ModuleSpec
 
 # No such folder exists. It must not look like "<...>" as a whole, or linecache would not ask the loader for the lines.
@@ -31,7 +32,7 @@ class _Importer:
     def exec_module(module):
         name = module.__spec__.name
         module.__file__ = _Importer.get_filename(name)
-        exec(_Importer.get_code(name), module.__dict__)
+        _call_with_frames_removed(exec, _Importer.get_code(name), module.__dict__)
 
     @staticmethod
     def get_filename(name):

@@ -6,7 +6,7 @@ import posix
 import sys
 import threading  # it takes the thread that imports it first for the main one, which has to be this
 
-from _deploy import child_environment, thread_start
+from _deploy import child_environment, site_folders, thread_start
 
 _SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
@@ -40,7 +40,8 @@ def _main_thread_of_a_child():
             thread._set_tstate_lock()
 
 
-def run(paths, defer_imports):
+def run(paths, first_site, defer_imports):
+    """`paths` from `first_site` on are site-packages folders."""
     thread_start.install()
     child_environment.install()
     sys.path[:] = paths
@@ -59,15 +60,22 @@ def run(paths, defer_imports):
         from _deploy import deferred
 
         deferred.install()
-    if "_deploy_output" in sys.builtin_module_names:
-        from _deploy import output
-
-        output.redirect()
-    # Lines of several interpreters and of the host mix; parts of lines must not, and a crash must not eat them.
-    else:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.reconfigure(line_buffering=True)
+    _open_streams()
     # As `site` does. They raise SystemExit, which ends a call and never the process.
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    site_folders.add(paths[first_site:])
+
+
+def _open_streams():
+    if "_deploy_output" in sys.builtin_module_names:
+        try:
+            from _deploy import output
+        except ImportError:  # a sub-interpreter with a GIL of its own: the lines that the host gets are put together under one GIL
+            pass
+        else:
+            return output.redirect()
+    # Lines of several interpreters and of the host mix; parts of lines must not, and a crash must not eat them.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)
