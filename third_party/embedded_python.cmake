@@ -4,6 +4,7 @@
 #   DEPLOY_PYTHON_LIBRARY        what DEPLOY_EMBEDDED_LIBRARY names, or else libpython3.11-pic.a, or else libpython3.11.so
 #   DEPLOY_PYTHON_LIBRARY_IS_SHARED
 #   DEPLOY_PYTHON_LINK_LIBRARIES what that archive was linked with: -lz -lexpat -lm -ldl
+#   DEPLOY_PYTHON_STDLIB         the folder of the standard library of the same revision, "" for that Python's own
 # and the target deploy_python_headers.
 
 set(DEPLOY_EMBEDDED_LIBRARY "" CACHE FILEPATH "A libpython3.X.so of DEPLOY_PYTHON_EXECUTABLE's version to embed instead of that Python's own")
@@ -84,11 +85,33 @@ else()
 install libpython${deploy_python_version}-dev, or set DEPLOY_PYTHON_EXECUTABLE to a Python that has one.")
 endif()
 
+# One revision (cpython/revision.py says why). Beside a library that cpython/build.py built is the standard library of its revision, where
+# that is not the installed one.
+set(deploy_python_stdlib "")
+if(DEPLOY_EMBEDDED_LIBRARY)
+  get_filename_component(deploy_python_beside ${DEPLOY_EMBEDDED_LIBRARY} DIRECTORY)
+  if(EXISTS ${deploy_python_beside}/stdlib/os.py)
+    set(deploy_python_stdlib ${deploy_python_beside}/stdlib)
+  endif()
+endif()
+set(deploy_python_compared ${deploy_python_stdlib})
+if(NOT deploy_python_compared)
+  execute_process(COMMAND ${DEPLOY_PYTHON_EXECUTABLE} -I -c "import os; print(os.path.dirname(os.__file__))"
+                  OUTPUT_VARIABLE deploy_python_compared OUTPUT_STRIP_TRAILING_WHITESPACE)
+endif()
+execute_process(COMMAND ${DEPLOY_PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/cpython/revision.py ${deploy_python_library} ${deploy_python_compared}
+                RESULT_VARIABLE status ERROR_VARIABLE deploy_python_problem ERROR_STRIP_TRAILING_WHITESPACE)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "The image would mix two Pythons: ${deploy_python_problem}. ./dev setup builds a library and a standard library of one \
+revision; DEPLOY_EMBEDDED_LIBRARY=\"\" takes ${DEPLOY_PYTHON_EXECUTABLE}'s own.")
+endif()
+
 set(DEPLOY_PYTHON_VERSION ${deploy_python_version} CACHE INTERNAL "")
 set(DEPLOY_PYTHON_FULL_VERSION ${deploy_python_full_version} CACHE INTERNAL "")
 set(DEPLOY_PYTHON_LIBRARY ${deploy_python_library} CACHE INTERNAL "")
 set(DEPLOY_PYTHON_LIBRARY_IS_SHARED ${deploy_python_is_shared} CACHE INTERNAL "")
 set(DEPLOY_PYTHON_LINK_LIBRARIES "${deploy_python_link}" CACHE INTERNAL "")
+set(DEPLOY_PYTHON_STDLIB "${deploy_python_stdlib}" CACHE INTERNAL "")
 message(STATUS "Python to embed: ${deploy_python_full_version}, ${deploy_python_library}")
 
 add_library(deploy_python_headers INTERFACE)

@@ -8,7 +8,12 @@ as the python3.11 of the machine, with the same hardening and the same modules b
   2. An instrumented interpreter is built, and runs what CPython profiles itself with (`-m test --pgo`) and training.py.
   3. The library is built with that profile. `-fno-semantic-interposition` and `-Bsymbolic` let it call itself directly, as a program does.
 
-It takes three to five minutes on two cores. OUTPUT/libpython3.X.so is the result; a second call finds it there and does nothing.
+The image has one revision of Python (revision.py says why). The source is that of the installed revision, where a mirror has it. A mirror
+often has only the newest one; then the standard library and its extension modules are taken from the binary packages of the revision that was
+built, unpacked into OUTPUT/stdlib and not installed, and the image takes them instead of the installed ones.
+
+It takes three to five minutes on two cores. OUTPUT/libpython3.X.so is the result, OUTPUT/revision says what it was built from; a second call
+finds them there and does nothing.
 """
 
 import argparse
@@ -20,9 +25,10 @@ import subprocess
 import sys
 import sysconfig
 
+import revision
+
 HERE = pathlib.Path(__file__).resolve().parent
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-FULL_VERSION = f"{VERSION}.{sys.version_info.micro}"
+VERSION, FULL_VERSION = revision.VERSION, revision.FULL_VERSION
 PACKAGE = f"python{VERSION}"
 TRAINING_ROUNDS = 1200  # of training.py: forty seconds, as many as CPython's tests take
 
@@ -49,7 +55,8 @@ def run(command, log, *, cwd, env=None):
 
 
 class Sources:
-    """The machine's package sources, asked for source packages, in state and cache folders of their own (no root, no change to the machine)."""
+    """The machine's package mirrors, asked for source packages and for what is unpacked and not installed, in state and cache folders of
+    their own (no root, no change to the machine)."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -59,9 +66,10 @@ class Sources:
         for file in self._files():
             text = file.read_text()
             if file.suffix == ".sources":  # deb822, see sources.list(5)
-                lines = ["Types: deb-src" if line.startswith("Types:") else line for line in text.splitlines()]
+                lines = ["Types: deb deb-src" if line.startswith("Types:") else line for line in text.splitlines()]
             else:
-                lines = ["deb-src " + line.removeprefix("deb ") for line in text.splitlines() if line.startswith("deb ")]
+                binary = [line for line in text.splitlines() if line.startswith("deb ")]
+                lines = binary + ["deb-src " + line.removeprefix("deb ") for line in binary]
             (parts / file.name).write_text("\n".join(lines) + "\n")
 
     def _files(self):
@@ -78,34 +86,54 @@ class Sources:
                    "Dir::Cache": here, "APT::Sandbox::User": ""}  # fmt: skip
         return [tool, "-q", *(f"-o{name}={value}" for name, value in options.items())]
 
-    def fetch(self, package, upstream):
-        """The folder with the unpacked source of `package`, patched by the distribution; the newest version that is `upstream` and can be fetched."""
+    def fetch(self, package, upstream, installed):
+        """(revision, folder with the unpacked source of `package`, folder with the standard library of that revision or None for the
+        installed one). The installed revision if a mirror has its source, or else the newest one with that upstream version of which
+        everything can be fetched."""
         log = self._folder / "apt.log"
         # A mirror without sources is no failure if another has them.
         subprocess.run([*self._apt("apt-get"), "update"], check=False, stdout=log.open("wb"), stderr=subprocess.STDOUT)
         shown = subprocess.run([*self._apt("apt-cache"), "showsrc", package], check=False, capture_output=True, text=True).stdout
-        versions = [line.split()[1] for line in shown.splitlines() if line.startswith("Version:")]
-        fitting = [version for version in dict.fromkeys(versions) if version.partition("-")[0] == upstream]
+        found = list(dict.fromkeys(line.split()[1] for line in shown.splitlines() if line.startswith("Version:")))
+        fitting = [version for version in found if version.partition("-")[0] == upstream]
         if not fitting:
-            raise Failure(f"the package mirrors have no source of {package} {upstream} (found: {', '.join(versions) or 'none'})")
-        for version in fitting:
+            raise Failure(f"the package mirrors have no source of {package} {upstream} (found: {', '.join(found) or 'none'})")
+        for version in sorted(fitting, key=lambda version: version != installed):
             try:
                 run([*self._apt("apt-get"), "source", "--download-only", f"{package}={version}"], log, cwd=self._folder)
-                break
+                stdlib = None if version == installed else self._stdlib(version, log)
+                return version, self._unpacked(package, version, log), stdlib
             except Failure as error:
                 failure = error
-        else:
-            raise failure
+        raise failure
+
+    def _unpacked(self, package, version, log):
         source = self._folder / "source"
         shutil.rmtree(source, ignore_errors=True)
         (description,) = self._folder.glob(f"{package}_{version.partition(':')[2] or version}.dsc")
         run(["dpkg-source", "--no-check", "-x", description.name, source.name], log, cwd=self._folder)
         return source
 
+    def _stdlib(self, version, log):
+        """The standard library of a revision that is not installed. What comes from other source packages (lib2to3, tkinter) is not in it."""
+        root = self._folder / "root"
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        for package in revision.STDLIB_PACKAGES:
+            run([*self._apt("apt-get"), "download", f"{package}={version}"], log, cwd=root)
+        for file in sorted(root.glob("*.deb")):
+            run(["dpkg-deb", "-x", file.name, "."], log, cwd=root)
+        stdlib = root / "usr" / "lib" / f"python{VERSION}"
+        if not (stdlib / "os.py").is_file() or not (stdlib / "lib-dynload").is_dir():
+            raise Failure(f"the packages {' and '.join(revision.STDLIB_PACKAGES)} {version} have no standard library in /usr/lib/python{VERSION}")
+        (stdlib / revision.FILE).write_text(version)
+        return stdlib
+
 
 class Build:
-    def __init__(self, source, folder, jobs):
+    def __init__(self, source, stdlib, folder, jobs):
         self._source, self._folder, self._jobs = source, folder, jobs
+        self._extensions = stdlib / "lib-dynload" if stdlib else pathlib.Path(sysconfig.get_config_var("DESTSHARED"))
         self._log = folder / "build.log"
         folder.mkdir()
 
@@ -133,7 +161,7 @@ class Build:
         python = self._folder / "python"
         run([python, "-E", "-S", "-m", "sysconfig", "--generate-posix-vars"], self._log, cwd=self._folder)
         extensions = self._folder / (self._folder / "pybuilddir.txt").read_text()
-        for file in pathlib.Path(sysconfig.get_config_var("DESTSHARED")).glob("*.so"):
+        for file in self._extensions.glob("*.so"):
             shutil.copy(file, extensions)
         # The same work at every build: how registers are given out in the interpreter's loop hangs on small differences of the profile,
         # and with them the speed of a program like nbody, by up to 15 %.
@@ -183,10 +211,14 @@ def main():
     work = output / "work"
     work.mkdir(parents=True)
     try:
-        build = Build(Sources(work).fetch(PACKAGE, FULL_VERSION), work / "build", arguments.jobs)
+        built, source, stdlib = Sources(work).fetch(PACKAGE, FULL_VERSION, revision.installed())
+        build = Build(source, stdlib, work / "build", arguments.jobs)
         build.configure()
         build.train()
         shutil.copy(build.link(name), output / name)
+        if stdlib:
+            shutil.copytree(stdlib, output / "stdlib", symlinks=True)
+        (output / revision.FILE).write_text(built)
     except (Failure, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"build.py: Python {FULL_VERSION} could not be built for the image: {error}")
     stamp.write_text(want)
