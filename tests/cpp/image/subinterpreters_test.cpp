@@ -74,6 +74,23 @@ interpreters.destroy(interpreter)
             "");
 }
 
+TEST_F(Subinterpreters, MayBeMadeOnOneThreadAndEndedOnAnother) {
+  EXPECT_EQ(exec(R"(
+import threading
+made = []
+def on_a_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+on_a_thread(lambda: made.append(interpreters.create()))
+interpreters.destroy(made.pop())
+made.append(interpreters.create())
+on_a_thread(lambda: run(made[0], "import json, os"))
+on_a_thread(lambda: interpreters.destroy(made.pop()))
+)"),
+            "");
+}
+
 // CPython ends the process where one is left at the end; the destructor of the guest asserts that it does not.
 TEST_F(Subinterpreters, ThatAreLeftEndWithTheirMaker) {
   EXPECT_EQ(exec(R"(

@@ -189,6 +189,12 @@ def _adjust_dataclasses(dataclasses):
     dataclasses.exec = execute
 
 
+def _adjust_threading(threading):
+    from _deploy import thread_start
+
+    thread_start.install(threading)
+
+
 _ADJUSTMENTS = {
     "asyncio.events": _adjust_asyncio_events,
     "dataclasses": _adjust_dataclasses,
@@ -197,6 +203,7 @@ _ADJUSTMENTS = {
     "multiprocessing.resource_tracker": _adjust_resource_tracker,
     "multiprocessing.spawn": _adjust_spawn,
     "subprocess": _adjust_subprocess,
+    "threading": _adjust_threading,
 }
 
 

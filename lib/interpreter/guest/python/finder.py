@@ -38,6 +38,7 @@ _ADJUSTED = frozenset(
         "multiprocessing.resource_tracker",
         "multiprocessing.spawn",
         "subprocess",
+        "threading",
     )
 )
 STDLIB = f"{IMAGE}/python{sys.version_info.major}.{sys.version_info.minor}"

@@ -4,9 +4,8 @@ import _sitebuiltins
 import builtins
 import posix
 import sys
-import threading  # it takes the thread that imports it first for the main one, which has to be this
 
-from _deploy import child_environment, site_folders, thread_start
+from _deploy import child_environment, site_folders
 
 _SITE_PACKAGES = f"/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
@@ -31,6 +30,9 @@ def _prefixes(paths):
 def _main_thread_of_a_child():
     """After a fork the thread that forked is the main one. CPython before 3.11.4 leaves it what it was: a thread that the host
     started, which has no lock that threading's own end could wait for (gh-102512)."""
+    threading = sys.modules.get("threading")
+    if threading is None:  # in a sub-interpreter
+        return
     thread = threading.main_thread()
     if isinstance(thread, threading._DummyThread):
         thread.__class__ = threading._MainThread
@@ -40,9 +42,12 @@ def _main_thread_of_a_child():
             thread._set_tstate_lock()
 
 
-def run(paths, first_site, defer_imports):
+def run(paths, first_site, defer_imports, is_subinterpreter=False):
     """`paths` from `first_site` on are site-packages folders."""
-    thread_start.install()
+    if not is_subinterpreter:
+        # It takes the thread that imports it first for the main one, which has to be this. A sub-interpreter may be made on one
+        # thread and ended on another, where it would wait for the first.
+        import threading  # noqa: F401
     child_environment.install()
     sys.path[:] = paths
     posix.register_at_fork(after_in_child=_main_thread_of_a_child)  # after that of threading

@@ -19,7 +19,7 @@ def _start():
     finder.install(dynload)
     from _deploy import startup
 
-    startup.run(paths, first_site, False)
+    startup.run(paths, first_site, defer_imports=False, is_subinterpreter=True)
     flags, sys.flags = sys.flags, type(sys.implementation)(no_site=1)
     try:
         exec(code_of("site.py"), globals())

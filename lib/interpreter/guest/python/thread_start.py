@@ -53,7 +53,7 @@ def _watching(start):
     return start_watched
 
 
-def install():
+def install(threading):
     for name in ("_start_new_thread", "_start_joinable_thread"):
         if hasattr(threading, name):
             setattr(threading, name, _watching(getattr(threading, name)))
