@@ -30,7 +30,9 @@ enum class ErrorCode : int {
 // "invalid_argument", "python", ...: the enumerator in snake_case.
 DEPLOY_API std::string_view to_string(ErrorCode code) noexcept;
 
-// The only exception type that libdeploy throws. Copies share nothing with an interpreter and may outlive all of them.
+// The only exception type that libdeploy throws. Copies share nothing with an interpreter and may outlive all of them. A source
+// that is compiled with -fno-rtti can catch it. One that is compiled with -fno-exceptions can include these headers, but an Error
+// that reaches it ends the process: call libdeploy from a source with exceptions there.
 class DEPLOY_API Error : public std::exception {
  public:
   Error(ErrorCode code, std::string message, std::string python_type = {}, std::string traceback = {});

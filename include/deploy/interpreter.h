@@ -36,19 +36,19 @@ class DEPLOY_API InterpreterSession {
   ~InterpreterSession();
 
   // Attribute `name` of module `module`, which is imported if need be: global("torch", "sigmoid").
-  Object global(std::string_view module, std::string_view name);
-  Object import_module(std::string_view name);
+  Object global(std::string_view module, std::string_view name) const;
+  Object import_module(std::string_view name) const;
 
   // A Python object equal to `value`. Tensors share memory.
-  Object from_value(const Value& value);
+  Object from_value(const Value& value) const;
 
   // The replica of `object` on this interpreter, made at first use.
-  Object from_replicated(const ReplicatedObject& object);
+  Object from_replicated(const ReplicatedObject& object) const;
 
   // A copy of `object` that every interpreter of the manager can make: pickled now; the storages of its tensors are moved into
   // memory that all interpreters map copy-on-write (D5). Throws kPython where it cannot be pickled, and
   // kInvalidArgument for a session of an interpreter that has no manager.
-  ReplicatedObject replicate(const Object& object);
+  ReplicatedObject replicate(const Object& object) const;
 
   // All that runs through this session has to be over when `timeout` has passed, counted from now; nullopt lifts that. What then
   // runs is stopped as by interrupt(), once more every second that it goes on; this and what comes later throws kDeadlineExceeded.
@@ -76,8 +76,8 @@ class DEPLOY_API InterpreterSession {
 };
 
 // A handle on one isolated CPython with a private copy of every library that touches Python or libtorch (D1).
-// Copies refer to the same interpreter, which lives until the last handle, session and manager that refer to it are gone.
-// Thread-safe.
+// Copies refer to the same interpreter, and so every member is const. It lives until the last handle, session and manager that
+// refer to it are gone. Thread-safe.
 class DEPLOY_API Interpreter {
  public:
   // Boots a new one that belongs to no manager. Takes 10-30 ms and the environment's preload on top.
@@ -87,13 +87,13 @@ class DEPLOY_API Interpreter {
   // at once.
   // Throws kSystem on a thread with less than 288 kB of stack left, where a deep recursion of Python code would run over its end:
   // give threads that call models 320 kB or more.
-  InterpreterSession acquire_session();
+  InterpreterSession acquire_session() const;
 
   // Stops the call that runs in the interpreter at this moment, if one does, whoever made it: see InterpreterSession::interrupt().
   void interrupt() const noexcept;
 
   // Makes `source` importable as module `name` (packages: "a.b" needs "a"). The code runs at its first import.
-  void register_module(std::string_view name, std::string_view source);
+  void register_module(std::string_view name, std::string_view source) const;
 
   // What it has allocated, at this moment. Needs no session; some microseconds.
   MemoryUsage memory() const;

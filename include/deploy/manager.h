@@ -20,7 +20,8 @@ struct ManagerOptions {
   Environment environment = {};
 };
 
-// Owns a set of interpreters with one environment and places calls on them. Thread-safe; may be moved while no call runs.
+// Owns a set of interpreters with one environment and places calls on them. Thread-safe: a const reference is enough for
+// every use but close(). It may be moved while no call runs.
 //
 // A process that the host forks has none of the interpreters' threads. There a manager, and all that comes from it, may be
 // destroyed and closed at any time, which does nothing; calls throw kClosed; a manager that the child makes itself works. What
@@ -35,14 +36,14 @@ class DEPLOY_API InterpreterManager {
 
   // Opens and checks the file; one that is open already, unchanged and with equal options, is the same package. Throws kNotFound,
   // kInvalidPackage, kUntrusted, kMissingExtern (all modules at once that are missing or too old).
-  Package load_package(const std::string& path, const LoadOptions& options = {});
+  Package load_package(const std::string& path, const LoadOptions& options = {}) const;
 
   // A session on a free interpreter; when none is free, waits in order of arrival. A thread that holds a session of
   // this manager while no interpreter is free gets a nested session on the one it holds.
-  InterpreterSession acquire_session();
+  InterpreterSession acquire_session() const;
 
   // Makes `source` importable as module `name` in every interpreter.
-  void register_module(std::string_view name, std::string_view source);
+  void register_module(std::string_view name, std::string_view source) const;
 
   std::size_t size() const noexcept;
   const std::vector<Interpreter>& interpreters() const;

@@ -28,15 +28,13 @@ class DEPLOY_API Object {
   // Calls the object. f({x, y}) or f(x, y).
   Object operator()(std::vector<Value> args) const;
   template <class... Ts>
-  Object operator()(Ts&&... args) const {
-    std::vector<Value> values;
-    values.reserve(sizeof...(args));
-    (values.emplace_back(std::forward<Ts>(args)), ...);
-    return call(std::move(values), {});
-  }
-  Object call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs = {}) const;
-  Object call_method(std::string_view name, std::vector<Value> args = {},
-                     std::vector<std::pair<std::string, Value>> kwargs = {}) const;
+  Object operator()(Ts&&... args) const;  // deploy/value.h, as a Value has to be complete in it
+  // Overloads instead of default arguments, for which compilers want a complete Value.
+  Object call(std::vector<Value> args) const;
+  Object call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const;
+  Object call_method(std::string_view name) const;
+  Object call_method(std::string_view name, std::vector<Value> args) const;
+  Object call_method(std::string_view name, std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const;
 
   Object attr(std::string_view name) const;
   // False only for AttributeError; any other exception is thrown.
@@ -64,3 +62,5 @@ class DEPLOY_API Object {
 };
 
 }  // namespace deploy
+
+#include "deploy/value.h"  // completes Value, which is made of Objects

@@ -1,7 +1,7 @@
 #pragma once
 
 // The bridge to libtorch, for hosts that link it: header-only, so that libdeploy itself depends on no libtorch (D2). Needs
-// PyTorch 2.9 or later.
+// PyTorch 2.9 or later, and RTTI and exceptions, as libtorch's own headers do.
 //
 //   deploy::Value y = model(deploy::from_tensor(x));
 //   at::Tensor t = deploy::to_tensor(y);
@@ -52,9 +52,17 @@ inline c10::IValue to_ivalue(const Value& value);
 
 namespace detail {
 
-inline Error not_convertible(const std::string& what, const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  return Error(ErrorCode::kInvalidArgument, what + ": " + (torch_error ? torch_error->what_without_backtrace() : error.what()));
+// Of the exception that is being handled.
+[[noreturn]] inline void throw_not_convertible(const std::string& what) {
+  std::string reason;
+  try {
+    throw;
+  } catch (const c10::Error& error) {
+    reason = error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  throw Error(ErrorCode::kInvalidArgument, what + ": " + reason);
 }
 
 // The type that the items have in common, for a typed list or dict; Any where they differ or there are none.
@@ -160,8 +168,8 @@ inline Value from_tensor(const at::Tensor& tensor) {
   DLManagedTensorVersioned* managed = nullptr;
   try {
     managed = at::toDLPackVersioned(tensor.detach().resolve_conj().resolve_neg());
-  } catch (const std::exception& error) {
-    throw detail::not_convertible(std::string("an at::Tensor of ") + c10::toString(tensor.scalar_type()), error);
+  } catch (const std::exception&) {
+    detail::throw_not_convertible(std::string("an at::Tensor of ") + c10::toString(tensor.scalar_type()));
   }
   try {
     return Tensor::from_dlpack(managed);
@@ -175,9 +183,9 @@ inline at::Tensor to_tensor(const Tensor& tensor) {
   DLManagedTensorVersioned* managed = tensor.to_dlpack();
   try {
     return at::fromDLPackVersioned(managed);
-  } catch (const std::exception& error) {
+  } catch (const std::exception&) {
     managed->deleter(managed);
-    throw detail::not_convertible("a deploy::Tensor of " + to_string(tensor.dtype()), error);
+    detail::throw_not_convertible("a deploy::Tensor of " + to_string(tensor.dtype()));
   }
 }
 

@@ -134,4 +134,12 @@ class DEPLOY_API Value {
 using Args = std::vector<Value>;
 using Kwargs = std::vector<std::pair<std::string, Value>>;
 
+template <class... Ts>
+Object Object::operator()(Ts&&... args) const {
+  Args values;
+  values.reserve(sizeof...(args));
+  (values.emplace_back(std::forward<Ts>(args)), ...);
+  return call(std::move(values), {});
+}
+
 }  // namespace deploy

@@ -13,11 +13,11 @@ Interpreter::Interpreter(const Environment& environment)
 
 Interpreter::Interpreter(std::shared_ptr<detail::InterpreterCore> core) noexcept : core_(std::move(core)) {}
 
-InterpreterSession Interpreter::acquire_session() {
+InterpreterSession Interpreter::acquire_session() const {
   return InterpreterSession(std::make_unique<detail::SessionCore>(detail::SessionCore::open(core_).value()));
 }
 
-void Interpreter::register_module(std::string_view name, std::string_view source) {
+void Interpreter::register_module(std::string_view name, std::string_view source) const {
   detail::SessionCore::open(core_).value().register_module(name, source).value();
 }
 

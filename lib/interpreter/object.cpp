@@ -52,9 +52,15 @@ Object same_session(const Object::Handle& handle, detail::Reference reference) {
 
 Object Object::operator()(std::vector<Value> args) const { return call(std::move(args), {}); }
 
+Object Object::call(std::vector<Value> args) const { return call(std::move(args), {}); }
+
 Object Object::call(std::vector<Value> args, std::vector<std::pair<std::string, Value>> kwargs) const {
   return call_method({}, std::move(args), std::move(kwargs));
 }
+
+Object Object::call_method(std::string_view name) const { return call_method(name, {}, {}); }
+
+Object Object::call_method(std::string_view name, std::vector<Value> args) const { return call_method(name, std::move(args), {}); }
 
 Object Object::call_method(std::string_view name, std::vector<Value> args,
                            std::vector<std::pair<std::string, Value>> kwargs) const {

@@ -19,17 +19,17 @@ detail::SessionCore& InterpreterSession::core() const {
   return *core_;
 }
 
-Object InterpreterSession::global(std::string_view module, std::string_view name) {
+Object InterpreterSession::global(std::string_view module, std::string_view name) const {
   auto& session = core();
   return session.object(session.global(module, name).value());
 }
 
-Object InterpreterSession::import_module(std::string_view name) {
+Object InterpreterSession::import_module(std::string_view name) const {
   auto& session = core();
   return session.object(session.import_module(name).value());
 }
 
-Object InterpreterSession::from_value(const Value& value) {
+Object InterpreterSession::from_value(const Value& value) const {
   auto& session = core();
   return session.object(session.from_value(value).value());
 }

@@ -21,15 +21,15 @@ InterpreterManager::~InterpreterManager() {
   if (core_) (void)core_->close();
 }
 
-Package InterpreterManager::load_package(const std::string& path, const LoadOptions& options) {
+Package InterpreterManager::load_package(const std::string& path, const LoadOptions& options) const {
   return Package(detail::PackageCore::open(core_, path, options).value());
 }
 
-InterpreterSession InterpreterManager::acquire_session() {
+InterpreterSession InterpreterManager::acquire_session() const {
   return InterpreterSession(std::make_unique<detail::SessionCore>(core_->enter_any().value()));
 }
 
-void InterpreterManager::register_module(std::string_view name, std::string_view source) {
+void InterpreterManager::register_module(std::string_view name, std::string_view source) const {
   core_->register_module(name, source).value();
 }
 

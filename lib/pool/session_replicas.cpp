@@ -24,7 +24,7 @@ detail::Reference share(detail::SessionCore& session, deploy_object object) {
 
 }  // namespace
 
-Object InterpreterSession::from_replicated(const ReplicatedObject& object) {
+Object InterpreterSession::from_replicated(const ReplicatedObject& object) const {
   detail::SessionCore& session = core();
   session.check().value();
   detail::ReplicaCore& replica = *object.core();
@@ -36,7 +36,7 @@ Object InterpreterSession::from_replicated(const ReplicatedObject& object) {
   return session.object(share(session, *local));
 }
 
-ReplicatedObject InterpreterSession::replicate(const Object& object) {
+ReplicatedObject InterpreterSession::replicate(const Object& object) const {
   detail::SessionCore& session = core();
   session.check().value();
   std::shared_ptr<detail::ManagerCore> manager = session.interpreter()->manager();

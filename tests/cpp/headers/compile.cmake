@@ -1,0 +1,32 @@
+# Compiles each of HEADERS alone, and each of SOURCES: -DCOMPILER= -DSTANDARD=20|23 -DFLAGS=comma-separated -DINCLUDE=folder. All
+# failures are printed.
+string(REPLACE "," ";" flags "${FLAGS}")
+set(command ${COMPILER} -fsyntax-only -x c++ -I${INCLUDE} -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror ${flags})
+
+# The name that C++23 has before the compiler knows it by its number.
+set(standard -std=c++${STANDARD})
+if(STANDARD EQUAL 23)
+  execute_process(COMMAND ${COMPILER} -std=c++23 -fsyntax-only -x c++ /dev/null RESULT_VARIABLE unknown OUTPUT_QUIET ERROR_QUIET)
+  if(unknown)
+    set(standard -std=c++2b)
+  endif()
+endif()
+
+set(failed "")
+foreach(header IN LISTS HEADERS)
+  execute_process(COMMAND ${command} ${standard} -include ${header} /dev/null RESULT_VARIABLE result ERROR_VARIABLE errors)
+  if(result)
+    list(APPEND failed ${header})
+    message("${errors}")
+  endif()
+endforeach()
+foreach(source IN LISTS SOURCES)
+  execute_process(COMMAND ${command} ${standard} ${source} RESULT_VARIABLE result ERROR_VARIABLE errors)
+  if(result)
+    list(APPEND failed ${source})
+    message("${errors}")
+  endif()
+endforeach()
+if(failed)
+  message(FATAL_ERROR "${COMPILER} ${standard} ${FLAGS} does not compile: ${failed}")
+endif()
