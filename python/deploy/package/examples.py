@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import importlib
+import importlib.util
 import inspect
 import random
 import sys
@@ -16,10 +18,16 @@ SEED = 20
 def seed(value: int = SEED) -> None:
     """Random numbers of a call that draws some are the same where it is recorded and where it is verified."""
     random.seed(value)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(value)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(value)
+    for library in ("numpy", "torch"):
+        if library in sys.modules:
+            _seed_library(library, value)
+
+
+def _seed_library(library: str, value: int) -> None:
+    if library == "numpy":
+        sys.modules[library].random.seed(value)
+    else:
+        sys.modules[library].manual_seed(value)
 
 
 def threads() -> int | None:
@@ -29,20 +37,47 @@ def threads() -> int | None:
 
 @contextlib.contextmanager
 def observed_imports() -> Iterator[set[tuple[str, str]]]:
-    """The import statements that run meanwhile: (module that has the statement, top-level name that it imports)."""
+    """What is imported meanwhile: (module that has the import, module that it imports). `from a import b` counts as one of a and
+    one of a.b. Libraries of random numbers that are imported for the first time are seeded at once, as those before were."""
     found: set[tuple[str, str]] = set()
-    original = builtins.__import__
+    statement, function = builtins.__import__, importlib.import_module
+    unseeded = {"numpy", "torch"} - set(sys.modules)
+
+    def note(importer: str, name: str, members: Any = ()) -> None:
+        found.add((importer, name))
+        found.update((importer, f"{name}.{member}") for member in members or () if member != "*")
+        for library in list(unseeded):
+            if _is_complete(library):
+                unseeded.discard(library)
+                _seed_library(library, SEED)
 
     def observe(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-        if level == 0 and globals:
-            found.add((globals.get("__name__", ""), name.partition(".")[0]))
-        return original(name, globals, locals, fromlist, level)
+        module = statement(name, globals, locals, fromlist, level)
+        if globals:
+            full = importlib.util.resolve_name("." * level + name, _package_of(globals)) if level else name
+            note(globals.get("__name__", ""), full, fromlist)
+        return module
 
-    builtins.__import__ = observe
+    def observe_function(name: str, package: str | None = None) -> Any:
+        module = function(name, package)
+        note(sys._getframe(1).f_globals.get("__name__", ""), module.__name__)
+        return module
+
+    builtins.__import__, importlib.import_module = observe, observe_function
     try:
         yield found
     finally:
-        builtins.__import__ = original
+        builtins.__import__, importlib.import_module = statement, function
+
+
+def _package_of(namespace: Mapping[str, Any]) -> str:
+    name = namespace.get("__name__", "")
+    return namespace.get("__package__") or (name if "__path__" in namespace else name.rpartition(".")[0])
+
+
+def _is_complete(library: str) -> bool:
+    module = sys.modules.get(library)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
 
 
 def call(obj: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ else. All other lines are blank, so that tracebacks and inspect.getsource still 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import keyword
 import os
 import pathlib
@@ -40,11 +41,17 @@ def source() -> str | None:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     if file and os.path.isfile(file):
-        return pathlib.Path(file).read_text(encoding="utf-8")
+        return importlib.util.decode_source(pathlib.Path(file).read_bytes())
     cells = getattr(main, "In", None)
     if isinstance(cells, list):
         return "\n".join(cell for cell in cells if isinstance(cell, str) and _parses(cell))
     return None
+
+
+def folder() -> str | None:
+    """Where the script is."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return os.path.dirname(os.path.abspath(file)) if file else None
 
 
 def _parses(text: str) -> bool:
@@ -57,7 +64,8 @@ def _parses(text: str) -> bool:
 
 def slice_of(text: str, needed: set[str]) -> str:
     """The lines of `text` that `needed` names need, at their line numbers."""
-    statements = [_Statement(node) for node in _top_level(ast.parse(text).body)]
+    lines = text.split("\n")  # Python's lines, which splitlines() ends at form feeds as well
+    statements = [statement for node in _top_level(ast.parse(text).body) for statement in _statements_of(node, lines)]
     wanted = set(needed)
     kept: set[int] = set()
     changed = True
@@ -68,11 +76,10 @@ def slice_of(text: str, needed: set[str]) -> str:
                 kept.add(index)
                 wanted |= statement.uses
                 changed = True
-    lines = text.splitlines()
     out = [""] * len(lines)
-    for index in kept:
-        first, last = statements[index].lines
-        out[first - 1 : last] = lines[first - 1 : last]
+    for index in sorted(kept):
+        for number, line in enumerate(statements[index].text, statements[index].line - 1):
+            out[number] = f"{out[number]}; {line}" if out[number] else line
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -94,10 +101,37 @@ def _asks_for_main(test: ast.expr) -> bool:
     return name and any(isinstance(side, ast.Constant) and side.value == "__main__" for side in sides)
 
 
+def _statements_of(node: ast.stmt, lines: list[str]) -> list[_Statement]:
+    """One, or one for each name that an import binds: `import torch, deploy.package` goes in as `import torch`."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)) or len(node.names) == 1:
+        return [_Statement(node, node.lineno, _text_of(node, lines))]
+    found = []
+    for alias in node.names:
+        single = ast.Import([alias]) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, [alias], node.level)
+        found.append(_Statement(single, alias.lineno, [ast.unparse(single)]))
+    return found
+
+
+def _text_of(node: ast.stmt, lines: list[str]) -> list[str]:
+    """The lines of a statement, without other statements that share its first or last line."""
+    first = _first_line(node)
+    text = lines[first - 1 : node.end_lineno]
+    after = text[-1].encode()[node.end_col_offset :].decode()
+    if after.lstrip().startswith(";"):
+        text[-1] = text[-1][: len(text[-1]) - len(after)]
+    if first == node.lineno:
+        text[0] = text[0].encode()[node.col_offset :].decode()
+    return text
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+
+
 class _Statement:
-    def __init__(self, node: ast.stmt) -> None:
-        decorators = [decorator.lineno for decorator in getattr(node, "decorator_list", [])]
-        self.lines = min([node.lineno, *decorators]), node.end_lineno or node.lineno
+    def __init__(self, node: ast.stmt, line: int, text: list[str]) -> None:
+        self.line = min(line, _first_line(node)) if hasattr(node, "lineno") else line
+        self.text = text
         self.binds = set(_bound(node))
         self.uses = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
         star = isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)

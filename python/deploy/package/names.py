@@ -2,15 +2,25 @@
 
 Pickle trusts `__module__` and `__qualname__`. They are wrong more often than one thinks: a namedtuple bound to another name, a
 class that a factory made, a function that a C library did not tell its module, code of a script whose module is `__main__` here
-and nothing elsewhere. So where they do not lead back to the object, every module that is loaded is searched for it.
+and nothing elsewhere. So where they do not lead back to the object, every module that is loaded is searched for it; and then the
+names beside which it was defined, because a module may have been run without being listed in `sys.modules` (torch.hub does that to
+hubconf.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import importlib
+import inspect
+import itertools
+import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+
+from deploy.package.sources import locate
 
 
 class NameProblem(Exception):
@@ -22,12 +32,26 @@ class NameProblem(Exception):
         self.choice = choice
 
 
-def resolve(module: ModuleType, qualified_name: str) -> Any:
-    """Attribute `a.b` of a module; AttributeError."""
-    found: Any = module
-    for part in qualified_name.split("."):
+def resolve(module: ModuleType | dict[str, Any], qualified_name: str) -> Any:
+    """Attribute `a.b` of a module, or of one with these names; AttributeError."""
+    first, *parts = qualified_name.split(".")
+    if isinstance(module, dict):
+        if first not in module:
+            raise AttributeError(first)
+        found = module[first]
+    else:
+        found = getattr(module, first)
+    for part in parts:
         found = getattr(found, part)
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlisted:
+    """A module that is not in sys.modules: its names, and its file."""
+
+    namespace: dict[str, Any]
+    file: str
 
 
 class Names:
@@ -39,10 +63,18 @@ class Names:
         self._found: dict[int, tuple[Any, str, str]] = {}  # id -> the object (kept alive), module, name
         self._index: dict[int, list[tuple[str, str]]] | None = None
         self.used: dict[str, set[str]] = {}  # renamed module, as it is called here -> names found in it
+        self.unlisted: dict[str, Unlisted] = {}  # by their names in the package
 
     def packaged(self, module: str) -> str:
         """What a module is called in the package."""
         return self._renamed.get(module, module)
+
+    def here(self, module: str, name: str) -> Any:
+        """The object that find() gave this module and name for. AttributeError, ImportError."""
+        if module in self.unlisted:
+            return resolve(self.unlisted[module].namespace, name)
+        original = next((here for here, there in self._renamed.items() if there == module and here in sys.modules), module)
+        return resolve(importlib.import_module(original), name)
 
     def find(self, obj: Any, name: str | None = None) -> tuple[str, str]:
         """(module, qualified name). `name` is what a __reduce__ gave as the object's global name. NameProblem."""
@@ -51,7 +83,7 @@ class Names:
             module, qualified = self._own_name(obj, name) or self._any_name(obj, name)
             if module in self._renamed:
                 self.used.setdefault(module, set()).add(qualified.partition(".")[0])
-            known = (obj, self._renamed.get(module, module), qualified)
+            known = (obj, module if module in self.unlisted else self._renamed.get(module, module), qualified)
             self._found[id(obj)] = known
         return known[1], known[2]
 
@@ -74,7 +106,10 @@ class Names:
         if name is not None:
             places = [(module, name) for module in list(sys.modules) if _leads_to(module, name, obj, importing=False)]
         if not places:
-            raise _problem(obj)
+            unlisted = self._unlisted_name(obj, name)
+            if unlisted is None:
+                raise _problem(obj)
+            return unlisted
         home = str(getattr(obj, "__module__", None) or type(obj).__module__)
 
         def distance(place: tuple[str, str]) -> tuple[bool, bool, bool, int, tuple[str, str]]:
@@ -84,6 +119,52 @@ class Names:
             return module != home, not same_top, private, len(module), place
 
         return min(places, key=distance)
+
+    def _unlisted_name(self, obj: Any, name: str | None) -> tuple[str, str] | None:
+        """In a module that was run, and is not in sys.modules."""
+        qualified = name or getattr(obj, "__qualname__", None)
+        if not isinstance(qualified, str) or "<" in qualified:
+            return None
+        for namespace in _namespaces_around(obj):
+            called, file = namespace.get("__name__"), namespace.get("__file__")
+            if not isinstance(called, str) or not isinstance(file, str) or not file.endswith(".py") or not os.path.isfile(file):
+                continue
+            try:
+                if resolve(namespace, qualified) is not obj:
+                    continue
+            except AttributeError:
+                continue
+            return self._name_of_unlisted(called, Unlisted(namespace, file)), qualified
+        return None
+
+    def _name_of_unlisted(self, called: str, module: Unlisted) -> str:
+        """Its own, unless another module has it."""
+        for number in itertools.count(1):
+            name = called if number == 1 else f"{called}_{number}"
+            if name in self.unlisted:
+                if self.unlisted[name].namespace is module.namespace:
+                    return name
+                continue
+            other = locate(name)
+            if other is None or (other.file is not None and os.path.realpath(other.file) == os.path.realpath(module.file)):
+                self.unlisted[name] = module
+                return name
+        raise AssertionError
+
+
+def _namespaces_around(obj: Any) -> Iterator[dict[str, Any]]:
+    """The names of the modules in which a function or class may have been defined."""
+    function = inspect.unwrap(obj) if callable(obj) and not isinstance(obj, type) else None
+    if function is not None and hasattr(function, "__globals__"):
+        yield function.__globals__
+    if isinstance(obj, type):
+        for value in list(vars(obj).values()):
+            value = getattr(value, "__func__", getattr(value, "fget", value))
+            if hasattr(value, "__globals__") and value.__globals__.get("__name__") == obj.__module__:
+                yield value.__globals__
+    for referrer in gc.get_referrers(obj):
+        if type(referrer) is dict and "__file__" in referrer and referrer.get("__name__") == getattr(obj, "__module__", None):
+            yield referrer
 
 
 def _leads_to(module: str, qualified: str, obj: Any, importing: bool = True) -> bool:

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import fnmatch
-import importlib.util
 import pathlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from deploy.package import own_data
 from deploy.package.distributions import EXTENSION_MODULE, SKIPPED_FOLDERS, Distribution, Installed, normalized
+from deploy.package.imports import Import, imports_of, ran
+from deploy.package.patterns import Patterns, stem
 from deploy.package.problems import Problem
-from deploy.package.sources import Location, imports_of, locate, read_source
-
-# An own data file above this size is rather a checkpoint than a part of the code.
-DATA_LIMIT = 64 << 20
+from deploy.package.sources import Location, is_standard, locate, read_source
 
 _IMPORT_LINE = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
 
@@ -49,39 +48,6 @@ def _inside_an_extension_module(module: str) -> bool:
     """Such as torch._C._nn, which no file has."""
     parent = sys.modules.get(module.rpartition(".")[0])
     return parent is not None and not hasattr(parent, "__path__")
-
-
-class Patterns:
-    """`intern` and `extern`: names of distributions or modules, or patterns of them (`*`, `?`; `a.**` is a and all below)."""
-
-    def __init__(self, intern: Iterable[str], extern: Iterable[str]) -> None:
-        self.lists = {"intern": list(intern), "extern": list(extern)}
-        self.matched: set[tuple[str, str]] = set()
-
-    def decide(self, names: Iterable[str]) -> tuple[str, str, bool] | None:
-        """(action, pattern, whether it names something instead of matching all sorts): the one that names it wins, and among equals
-        extern, which always works."""
-        names = list(names)
-        found = []
-        for action in ("extern", "intern"):
-            for pattern in self.lists[action]:
-                if any(_matches(pattern, name) for name in names):
-                    self.matched.add((action, pattern))
-                    found.append((action, pattern, not set("*?[") & set(_stem(pattern))))
-        return max(found, key=lambda match: match[2], default=None)
-
-    def named(self, action: str) -> list[tuple[str, str]]:
-        """(pattern, the name in it) of those that name something."""
-        return [(pattern, _stem(pattern)) for pattern in self.lists[action] if not set("*?[") & set(_stem(pattern))]
-
-
-def _stem(pattern: str) -> str:
-    return pattern.removesuffix(".**").removesuffix(".*")
-
-
-def _matches(pattern: str, name: str) -> bool:
-    stem = _stem(pattern)
-    return fnmatch.fnmatchcase(name, stem) or fnmatch.fnmatchcase(normalized(name), normalized(stem)) or name.startswith(stem + ".")
 
 
 class Plan:
@@ -112,20 +78,25 @@ class Plan:
         """A module that a pickle imports."""
         self._need(module, f"a pickle refers to {module}", required=True)
 
-    def add_source(self, name: str, source: bytes, is_package: bool = False) -> None:
-        """A module that is written as given."""
+    def add_source(self, name: str, source: bytes, namespace: Mapping[str, Any] | None = None, folder: str | None = None) -> None:
+        """A module that is written as given. `namespace`: its names, if it was imported here, under whatever name; `folder`: where
+        its data files are."""
         if name in self.own:
             return
         self._seen[name] = True
-        self.own[name] = OwnModule(name, is_package, source)
-        self._follow(self.own[name], name, required=True)
+        self.own[name] = OwnModule(name, False, source)
+        if name.rpartition(".")[0]:
+            self._need_parent(name.rpartition(".")[0], f"{name} is in it", required=True)
+        if folder is not None:
+            self._add_data(own_data.mentioned(source, pathlib.Path(folder)))
+        self._follow(self.own[name], name, True, namespace)
 
     def finish(self) -> None:
         for pattern, name in self._patterns.named("intern"):
             self._add_named(pattern, name)
         self._add_loaded()
-        for package in [module for module in self.own.values() if module.is_package]:
-            self._add_data(package.name)
+        for module in list(self.own.values()):
+            self._add_data_of(module)
         for pattern in self._patterns.lists["intern"]:
             if ("intern", pattern) not in self._patterns.matched:
                 self._unmatched(pattern)
@@ -140,26 +111,43 @@ class Plan:
 
     # Decisions.
 
-    def _need(self, module: str, why: str, required: bool) -> None:
+    def _need(self, module: str, why: str, required: bool, caught: bool = False) -> None:
+        """`required`: it was imported, or a pickle refers to it. `caught`: the code that imports it goes on without it. Then a
+        package does not ask the environment for it; own code goes in, with what that needs in turn."""
         if not module or self._seen.get(module, False) or (module in self._seen and not required):
             return
-        self._seen[module] = required
         top = module.partition(".")[0]
-        if top in sys.stdlib_module_names:
-            if required or importlib.util.find_spec(top) is not None:
+        if is_standard(top):
+            self._seen[module] = required
+            if required or locate(top) is not None:
                 self.externs.setdefault(top, Extern(top, None, stdlib=True))
             return
         location = locate(module)
         where = (location.file or next(iter(location.search), None)) if location else None
         owner = self.installed.owner(module, where)
+        self._seen[module] = required and not (caught and owner is not None)
         if owner is not None:
             if location is not None or required:
-                self._need_distribution(owner, module, why, required)
+                self._need_distribution(owner, module, why, required and not caught)
         elif location is None:
-            if required:
-                self.problems.append(Problem(module, f"is not to be found ({why})", "install it, or put its folder on sys.path"))
+            if required and not caught:
+                self._need_nowhere(module, why)
         else:
             self._need_own(module, location, why, required)
+
+    def _need_nowhere(self, module: str, why: str) -> None:
+        top = module.partition(".")[0]
+        match = self._patterns.decide([module, top])
+        if match and match[0] == "extern":
+            self.externs.setdefault(top, Extern(top, None))
+            return
+        self.problems.append(
+            Problem(
+                module,
+                f"is not to be found ({why})",
+                f"install it, put its folder on sys.path, or give extern=[{top!r}] if it is there where the package is loaded",
+            )
+        )
 
     def _need_distribution(self, distribution: Distribution, module: str, why: str, required: bool) -> None:
         if self._interns(distribution, module, why):
@@ -223,13 +211,14 @@ class Plan:
                 self.externs.setdefault(top, Extern(top, None))
             return
         if module.rpartition(".")[0]:
-            self._need(module.rpartition(".")[0], why, required)
+            self._need_parent(module.rpartition(".")[0], why, required)
         if top == "deploy" and locate("deploy._deploy") is not None:
             return  # told by _follow()
         source = read_source(module, location)
         if source is not None:
             self.own[module] = OwnModule(module, location.is_package, source)
-            self._follow(self.own[module], location.file or module, required)
+            namespace = getattr(sys.modules.get(module), "__dict__", None)
+            self._follow(self.own[module], location.file or module, required, namespace)
         elif location.file is None and location.search:
             pass  # a namespace package: a folder only
         elif location.file and EXTENSION_MODULE.search(location.file) and "." not in module:
@@ -245,9 +234,13 @@ class Plan:
                 )
             )
 
-    def _follow(self, module: OwnModule, filename: str, required: bool) -> None:
-        """What a module imports. An import inside a function is a condition of loading the package only if it ran when the example
-        did; without an example, if the module is loaded."""
+    def _need_parent(self, package: str, why: str, required: bool) -> None:
+        """The package that a module is in; where a module was made under a name with dots, there may be none."""
+        if locate(package) is not None or self.installed.owner(package, None) is not None:
+            self._need(package, why, required)
+
+    def _follow(self, module: OwnModule, filename: str, required: bool, namespace: Mapping[str, Any] | None) -> None:
+        """What a module imports. `namespace`: the module's names, if it has been imported."""
         try:
             imports = imports_of(module.source, module.name, module.is_package, filename)
         except (SyntaxError, ValueError) as error:
@@ -255,22 +248,35 @@ class Plan:
             return
         for found in imports:
             if found.module.partition(".")[0] == "deploy" and locate("deploy._deploy") is not None:
-                if not found.deferred and not found.optional:
-                    self.problems.append(
-                        Problem(
-                            module.name,
-                            "imports deploy, which is the host's side and not there inside an interpreter",
-                            "import it inside the function that packs, or keep the model in a module of its own",
-                        )
-                    )
+                self._refuse_deploy(module, found)
             else:
-                used = self._ran(module.name, found.module) if found.deferred else required
-                self._need(found.module, f"{module.name} imports it", required=used and not found.optional)
+                needed = self._ran(module, found, required, namespace)
+                self._need(found.module, f"{module.name} imports it", needed, found.caught)
 
-    def _ran(self, module: str, imported: str) -> bool:
-        if self._imports is None:
-            return imported in sys.modules
-        return (module, imported.partition(".")[0]) in self._imports
+    def _refuse_deploy(self, module: OwnModule, found: Import) -> None:
+        match = self._patterns.decide([found.module, "deploy"])
+        if found.certain and not found.deferred and not found.maybe_name and not (match and match[0] == "extern"):
+            problem = Problem(
+                module.name,
+                "imports deploy, which is the host's side and not there inside an interpreter",
+                "import it inside the function that packs, or keep the model in a module of its own",
+            )
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+    def _ran(self, module: OwnModule, found: Import, required: bool, namespace: Mapping[str, Any] | None) -> bool:
+        """Whether an import is a condition of loading the package: it ran when the module was imported, or, inside a function,
+        while the example did; without an example, if its target is loaded."""
+        if found.never:
+            return False
+        if found.deferred:
+            loaded = sys.modules.get(found.module) is not None
+            if self._imports is None or (found.maybe_name and not loaded):
+                return loaded
+            return (module.name, found.module) in self._imports
+        if namespace is None:
+            return required and found.certain and not found.maybe_name
+        return required and ran(found, namespace)
 
     def _add_named(self, pattern: str, name: str) -> None:
         """What `intern` names is interned whether something is known to need it or not."""
@@ -299,33 +305,35 @@ class Plan:
             if name.partition(".")[0] in tops and "." in name and sys.modules[name] is not None:
                 self._need(name, "it is loaded", required=False)
 
-    def _add_data(self, package: str) -> None:
-        location = locate(package)
-        if location is None or not location.is_source or location.file is None:
+    def _add_data_of(self, module: OwnModule) -> None:
+        """The files beside a module's code: all in the folder of a package, and those that a single module names."""
+        location = locate(module.name)
+        if location is None or location.file is None or not location.is_source:
             return
-        base = pathlib.Path(location.file).parent
-        pending = [base]
-        while pending:
-            for entry in sorted(pending.pop().iterdir()):
-                if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
-                    continue
-                if entry.is_dir():
-                    if not (entry / "__init__.py").exists():
-                        pending.append(entry)
-                elif entry.is_file() and entry.suffix not in (".py", ".pyc") and not EXTENSION_MODULE.search(entry.name):
-                    self._add_file(f"{package.replace('.', '/')}/{entry.relative_to(base).as_posix()}", entry)
+        folder, parent = pathlib.Path(location.file).parent, module.name.rpartition(".")[0]
+        if module.is_package:
+            self._add_data(own_data.below(folder, module.name.replace(".", "/")))
+        elif parent not in self.own:
+            above = locate(parent) if parent else None
+            if above is not None and str(folder) in above.search:  # a namespace package: a folder without __init__.py
+                self._add_data(own_data.below(folder, parent.replace(".", "/")))
+            else:
+                self._add_data(own_data.mentioned(module.source, folder, f"{parent.replace('.', '/')}/" if parent else ""))
 
-    def _add_file(self, record: str, file: pathlib.Path) -> None:
-        size = file.stat().st_size
-        if size > DATA_LIMIT:
-            self.notes.append(
-                f"{file} is left out: {size >> 20} MiB; only data files of up to {DATA_LIMIT >> 20} MiB travel with own code"
-            )
-        else:
-            self.data[record] = file
+    def _add_data(self, files: Iterable[tuple[str, pathlib.Path]]) -> None:
+        limit = own_data.LIMIT
+        for record, file in files:
+            size = file.stat().st_size
+            if not file.is_dir() and size <= limit:
+                self.data[record] = file
+                continue
+            what = "it has more than" if file.is_dir() else f"{size >> 20} MiB; only data files of up to"
+            note = f"{file} is left out: {what} {limit >> 20} MiB" + ("" if file.is_dir() else " travel with own code")
+            if note not in self.notes:
+                self.notes.append(note)
 
     def _unmatched(self, pattern: str) -> None:
-        near = difflib.get_close_matches(_stem(pattern), [*self.installed.by_name, *self.own], n=2)
+        near = difflib.get_close_matches(stem(pattern), [*self.installed.by_name, *self.own], n=2)
         similar = f"; there is {' and '.join(near)}" if near else ""
         why = f"matches nothing that is installed or needed by the object{similar}"
         self.problems.append(Problem(f"intern={pattern!r}", why, "correct it or leave it out"))

@@ -206,8 +206,12 @@ def _fill(plan: Plan, pickles: _Pickles, names: Names) -> None:
         if module == SUPPORT_MODULE:
             support = pathlib.Path(__file__).with_name("support.py")
             plan.add_source(SUPPORT_MODULE, support.read_bytes())
-            continue
-        plan.add_reference(module)
+        elif module in names.unlisted:
+            unlisted = names.unlisted[module]
+            file = pathlib.Path(unlisted.file)
+            plan.add_source(module, file.read_bytes(), unlisted.namespace, str(file.parent))
+        else:
+            plan.add_reference(module)
     if "__main__" in names.used:
         _add_main(plan, names)
     if pickles.tensors is not None:
@@ -223,7 +227,9 @@ def _add_main(plan: Plan, names: Names) -> None:
         why = f"defines {used}, and has no file that could go into the package"
         plan.problems.append(Problem("__main__", why, "put them into a module, or into a script that is run as a file"))
         return
-    plan.add_source(names.packaged("__main__"), main_module.slice_of(text, names.used["__main__"]).encode())
+    main = sys.modules["__main__"]
+    source = main_module.slice_of(text, names.used["__main__"]).encode()
+    plan.add_source(names.packaged("__main__"), source, vars(main), main_module.folder())
 
 
 def _write(path: str, plan: Plan, pickles: _Pickles, described: Any, entries: Any, tell: Progress) -> pathlib.Path:

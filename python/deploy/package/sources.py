@@ -1,15 +1,14 @@
-"""Where modules are, and what a module imports, without importing or running anything."""
+"""Where modules are, and what they have as source, without importing or running anything."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
 import importlib.machinery
 import importlib.util
 import os
 import pathlib
 import sys
+import sysconfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,109 +26,60 @@ class Location:
 
 
 def locate(name: str) -> Location | None:
-    """Where a module is, loaded or not; None where there is none."""
+    """Where a module is, loaded or not; None where there is none, or where nobody can tell."""
+    try:
+        return _locate(name)
+    except Exception:  # finders and modules of others may raise anything
+        return None
+
+
+def _locate(name: str) -> Location | None:
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     if module is not None and spec is None:
         file = getattr(module, "__file__", None)
         return Location(file, hasattr(module, "__path__"), tuple(getattr(module, "__path__", ())))
     if spec is None:
-        parent, _, _ = name.rpartition(".")
-        try:
-            if not parent:
-                spec = importlib.util.find_spec(name)
-            else:
-                above = locate(parent)
-                spec = importlib.machinery.PathFinder.find_spec(name, list(above.search)) if above and above.search else None
-        except (ImportError, ValueError, AttributeError):
-            return None
-    if spec is None:
-        return None
+        spec = _find_below(name) if "." in name else importlib.util.find_spec(name)
+    if spec is None or isinstance(spec, Location):
+        return spec
     search = tuple(spec.submodule_search_locations or ())
     return Location(spec.origin if spec.has_location else None, spec.submodule_search_locations is not None, search)
 
 
-@dataclasses.dataclass(frozen=True)
-class Import:
-    """optional: the code goes on where the module is not there, or only type checkers see it; deferred: not before a function is
-    called."""
-
-    module: str
-    optional: bool
-    deferred: bool = False
-
-
-def imports_of(source: str | bytes, module: str, is_package: bool, filename: str = "") -> list[Import]:
-    """The modules that `source`, the text of `module`, imports; for `from a import b` both a and a.b, which may be no module.
-    SyntaxError."""
-    finder = _Imports(module, is_package)
-    finder.visit(ast.parse(source, filename or module))
-    return finder.found
+def _find_below(name: str) -> importlib.machinery.ModuleSpec | Location | None:
+    parent, _, last = name.rpartition(".")
+    above = locate(parent)
+    if above is None or not above.search:
+        return None
+    try:
+        return importlib.machinery.PathFinder.find_spec(name, list(above.search))
+    except KeyError:  # a namespace package, which looks for its parent in sys.modules
+        folders = [os.path.join(folder, last) for folder in above.search]
+        return Location(None, True, tuple(folder for folder in folders if os.path.isdir(folder)))
 
 
-class _Imports(ast.NodeVisitor):
-    def __init__(self, module: str, is_package: bool) -> None:
-        self.found: list[Import] = []
-        self._package = module if is_package else module.rpartition(".")[0]
-        self._optional = 0
-        self._depth = 0
+_STANDARD = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+_SITES = {"site-packages", "dist-packages"}
 
-    def _add(self, module: str) -> None:
-        self.found.append(Import(module, self._optional > 0, self._depth > 0))
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
-        self._depth += 1
-        self.generic_visit(node)
-        self._depth -= 1
+def is_standard(name: str) -> bool:
+    """Whether a top-level module is the standard library's: an own file of such a name comes before it."""
+    if name not in sys.stdlib_module_names:
+        return False
+    location = locate(name)
+    return location is None or location.file is None or _is_installed(location.file)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
-    visit_Lambda = visit_FunctionDef
 
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._add(alias.name)
+def is_own(module: str) -> bool:
+    """Whether a module that is loaded is of the user's own code."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return module == "__main__" or (isinstance(file, str) and not _is_installed(file))
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        base = node.module or ""
-        if node.level:
-            parts = self._package.split(".") if self._package else []
-            if node.level - 1 >= len(parts):
-                return
-            base = ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
-        self._add(base)
-        self._optional += 1  # a name of the module as often as a module
-        for alias in node.names:
-            if alias.name != "*":
-                self._add(f"{base}.{alias.name}")
-        self._optional -= 1
 
-    def visit_Call(self, node: ast.Call) -> None:
-        """importlib.import_module("a.b") and __import__("a.b") with a literal name."""
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
-            target = node.args[0].value
-            if isinstance(target, str) and target.strip("."):
-                with contextlib.suppress(ImportError):  # more dots than packages
-                    self._add(importlib.util.resolve_name(target, self._package) if target.startswith(".") else target)
-        self.generic_visit(node)
-
-    def visit_Try(self, node: ast.Try) -> None:
-        self._optional += 1
-        for statement in node.body:
-            self.visit(statement)
-        self._optional -= 1
-        for part in (node.handlers, node.orelse, node.finalbody):
-            for statement in part:
-                self.visit(statement)
-
-    def visit_If(self, node: ast.If) -> None:
-        checking = node.test.attr if isinstance(node.test, ast.Attribute) else getattr(node.test, "id", "")
-        self._optional += checking == "TYPE_CHECKING"
-        for statement in node.body:
-            self.visit(statement)
-        self._optional -= checking == "TYPE_CHECKING"
-        for statement in node.orelse:
-            self.visit(statement)
+def _is_installed(file: str) -> bool:
+    path = pathlib.PurePath(os.path.realpath(file))
+    return any(path.is_relative_to(folder) for folder in _STANDARD) or bool(_SITES.intersection(path.parts))
 
 
 def read_source(name: str, location: Location) -> bytes | None:
