@@ -37,7 +37,8 @@ struct DEPLOY_API Manifest {
     std::string distribution, version;  // empty: not known, or of the standard library
     bool standard_library = false;
   };
-  // Recorded inputs, a pickled tuple (args, kwargs), and the result: (package, resource) for Package::load_pickle.
+  // Recorded inputs, a pickled tuple (args, kwargs), and the result: (package, resource) for Package::load_pickle. `outputs` has
+  // empty names where the result was not recorded, because it cannot be pickled.
   struct Example {
     std::size_t callable = 0;  // index into callables
     std::pair<std::string, std::string> inputs, outputs;

@@ -7,6 +7,7 @@
 
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/cpp/package/tree_testing.h"
@@ -51,6 +52,38 @@ TEST_F(ManifestRecordTest, ManifestsThatContradictTheArchiveAreRefused) {
               HasSubstr("'version' is not a text of at most 200 bytes; it has 5000"));
   EXPECT_THAT(problem(R"({"format": 1, "interned": [{"modules": [")" + digits + "\"]}]" + records),
               HasSubstr("'modules' is not a text of at most 2048 bytes; it has 5000"));
+}
+
+TEST_F(ManifestRecordTest, AnExampleMayHaveNoRecordedResult) {
+  const auto open = [&](const std::string& example) {
+    const std::string manifest = R"({"format": 1, "callables": [{"package": "m", "resource": "m.pkl"}], "examples": [)" + example +
+                                 R"(], "records": {"a.py": {"sha256": ")" + digest_of("x") + R"(", "size": 1}}})";
+    const std::string content = ZipBuilder()
+                                    .add({"p/.data/extern_modules", ""})
+                                    .add({"p/a.py", "x"})
+                                    .add({"p/.data/deploy/manifest.json", manifest})
+                                    .build();
+    std::ofstream(folder_ / "m.pt", std::ios::binary) << content;
+    return read_manifest((folder_ / "m.pt").string());
+  };
+  using Pair = std::pair<std::string, std::string>;
+  for (const char* outputs : {R"("outputs": null)", R"("seed": 1)"}) {
+    const auto manifest = open(std::string(R"({"callable": 0, "inputs": ["e", "0.pkl"], )") + outputs + "}");
+    ASSERT_TRUE(manifest);
+    ASSERT_EQ(manifest->examples.size(), 1u);
+    EXPECT_EQ(manifest->examples[0].inputs, (Pair{"e", "0.pkl"}));
+    EXPECT_EQ(manifest->examples[0].outputs, Pair{});
+  }
+  EXPECT_EQ(open(R"({"inputs": ["e", "0.pkl"], "outputs": ["e", "1.pkl"]})")->examples[0].outputs, (Pair{"e", "1.pkl"}));
+  for (const char* wrong : {"[]", R"(["e"])", R"(["e", null])", R"("e/1.pkl")", "false", "0"}) {
+    try {
+      (void)open(std::string(R"({"inputs": ["e", "0.pkl"], "outputs": )") + wrong + "}");
+      ADD_FAILURE() << wrong;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidPackage);
+      EXPECT_THAT(error.what(), HasSubstr("'outputs' is not "));
+    }
+  }
 }
 
 long resident_kib() {
