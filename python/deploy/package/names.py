@@ -16,6 +16,7 @@ import inspect
 import itertools
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -195,16 +196,33 @@ def _problem(obj: Any) -> NameProblem:
     qualified = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or repr(obj)
     where = _definition(obj)
     top_level = "define it at the top level of a module, where it has a name to be found by"
+    undo = (
+        "set the attribute that holds it to what it was (a hook: call its handle's remove()), so that the next call makes it anew"
+    )
+    of_a_library = is_of_a_library(obj)
+    if of_a_library:
+        top_level = f"a library made it while it ran: pack the object before the first call, or {undo}"
     if "<lambda>" in qualified:
         return NameProblem(f"is a lambda{where}", f"write it as a function (def) and {top_level}")
     if "<locals>" in qualified:
         kind = "class" if isinstance(obj, type) else "function"
         outer = qualified.split(".<locals>")[0]
+        if not of_a_library:
+            top_level += f"; where the first call makes it, pack the object before that call, or {undo}"
         return NameProblem(f"is the local {kind} {qualified!r}, made inside {outer!r}{where}", top_level)
     module = getattr(obj, "__module__", None)
     return NameProblem(
         f"is {qualified!r}, which module {module!r} does not have under that name, nor any other module{where}", top_level
     )
+
+
+def is_of_a_library(obj: Any) -> bool:
+    """Whether a function or class was defined in installed code or in the standard library, which its user does not write."""
+    code = getattr(obj, "__code__", None)
+    module = sys.modules.get(str(getattr(obj, "__module__", None)))
+    file = code.co_filename if code else str(getattr(module, "__file__", None) or "")
+    paths = sysconfig.get_paths()
+    return "site-packages" in file or "dist-packages" in file or file.startswith((paths["stdlib"] + "/", "<frozen"))
 
 
 def _definition(obj: Any) -> str:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 
 from deploy.package.names import NameProblem, Names
@@ -88,6 +89,8 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the C one canno
         if isinstance(obj, ModuleType):
             self.refer_to(obj.__name__)
             return importlib.import_module, (obj.__name__,)
+        if isinstance(obj, MethodType) and not _is_found_by_name(obj):
+            return MethodType, (obj.__func__, obj.__self__)
         return self._tensors.reduce(obj) if self._tensors is not None else NotImplemented
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
@@ -115,6 +118,18 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the C one canno
 
     def refer_to(self, module: str) -> None:
         self.references[module] = None
+
+
+def _is_found_by_name(method: MethodType) -> bool:
+    """Whether the method's name leads from its object to its function, as pickle takes for granted. It does not where a function
+    was bound by hand: under another name, or one that has no name, such as a functools.partial."""
+    owner = method.__self__
+    name = getattr(method.__func__, "__name__", None)
+    if not isinstance(name, str):
+        return False
+    found = getattr(owner, name, None) if isinstance(owner, type) else inspect.getattr_static(type(owner), name, None)
+    found = getattr(found, "__func__", found)
+    return found is method.__func__ or (found is not None and not isinstance(found, FunctionType))
 
 
 class _Named:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -62,6 +63,14 @@ class _Pickles:
         self.problems: list[Problem] = []
         self.records: dict[str, bytes] = {}
         self.imports: set[tuple[str, str]] | None = None  # those of the example's call, where there is one
+
+    def libraries_functions_taken_back(self) -> contextlib.AbstractContextManager[None]:
+        """What libraries put into the pickled modules meanwhile is taken out again at the end."""
+        if self.tensors is None:
+            return contextlib.nullcontext()
+        from deploy.package.library_functions import taken_back
+
+        return taken_back(self.tensors.modules)
 
     def add(self, record: str, root: str, obj: Any) -> list[Problem]:
         """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record."""
@@ -189,7 +198,7 @@ def _record_example(
     if problems or not attempt:
         return entry, problems
     tell("running the example")
-    with examples.observed_imports() as pickles.imports:
+    with pickles.libraries_functions_taken_back(), examples.observed_imports() as pickles.imports:
         result = examples.call(obj, method, args, kwargs)
     refused = pickles.add(f"{EXAMPLES_PACKAGE}/{outputs}", "result", result)
     if refused:

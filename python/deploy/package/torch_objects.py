@@ -22,8 +22,9 @@ from typing import Any
 import torch
 import torch.nn.utils.parametrize
 from torch.package.importer import Importer
+from torch.utils.hooks import RemovableHandle
 
-from deploy.package import support
+from deploy.package import library_functions, support
 from deploy.package.names import Names
 from deploy.package.zip_writer import ZipWriter
 
@@ -36,7 +37,9 @@ class Tensors:
     def __init__(self, names: Names) -> None:
         self.sources: dict[str, str] = {}
         self.records: dict[str, bytes] = {}
+        self.modules: list[torch.nn.Module] = []  # all that were pickled
         self.numbers = itertools.count()
+        self._filter = library_functions.Filter()
         self._names = names
         self._storages: dict[str, torch.UntypedStorage] = {}
         self._reduced: dict[int, tuple[Any, Any]] = {}  # id -> the object (kept alive), its persistent id
@@ -70,19 +73,24 @@ class Tensors:
 
     def reduce(self, obj: Any) -> Any:
         """How modules are pickled that cannot be as they are, or that would not be whole."""
+        if isinstance(obj, RemovableHandle):
+            return self._filter.reduce_handle(obj)
         if not isinstance(obj, torch.nn.Module):
             return NotImplemented
+        self.modules.append(obj)
         if torch.nn.utils.parametrize.is_parametrized(obj):
             # Its class was made for it alone, and refuses to be pickled. Its own class, its state and the names of the parametrized
             # tensors are enough to make it again.
             original = type(obj).__mro__[1]
             if type(obj).__name__ == f"Parametrized{original.__name__}":
-                state = _without_local_hooks(original.__getstate__(obj))
+                state = self._filter.state(original.__getstate__(obj))
                 return support.rebuild_parametrized, (original, list(obj.parametrizations)), state
-        if hasattr(type(obj), "_can_record_outputs") and "transformers" in sys.modules:
+        restore = support.restore_transformers_model if hasattr(type(obj), "_can_record_outputs") else None
+        if (restore is not None and "transformers" in sys.modules) or self._filter.applies(obj):
             reduced = obj.__reduce_ex__(4)
             if isinstance(reduced, tuple) and len(reduced) >= 3 and isinstance(reduced[2], dict):
-                return (*reduced[:3], *(*reduced[3:], None, None)[:2], support.restore_transformers_model)
+                made = (*reduced[:2], self._filter.state(reduced[2]), *(*reduced[3:], None, None)[:2])
+                return made if restore is None else (*made, restore)
         return NotImplemented
 
     # For the package.
@@ -109,20 +117,6 @@ class Tensors:
 
     def serialize_script_module(self, module: Any, number: int) -> None:
         self._serializer.serialize(module, number)
-
-
-def _without_local_hooks(state: Any) -> Any:
-    """weight_norm() adds a function of its own that renames the weights of old checkpoints in load_state_dict(). It is left out:
-    it has no name to be found by, and a packaged model loads no checkpoint."""
-    hooks = state.get("_load_state_dict_pre_hooks") if isinstance(state, dict) else None
-    if not hooks:
-        return state
-    kept = {
-        key: hook
-        for key, hook in hooks.items()
-        if not getattr(getattr(hook, "hook", hook), "__qualname__", "").startswith("weight_norm.<locals>")
-    }
-    return {**state, "_load_state_dict_pre_hooks": type(hooks)(kept)}
 
 
 class _Exporter:
