@@ -14,6 +14,7 @@ import pytest
 import deploy
 from deploy.package import PackagingError, save
 from deploy.package.guest_check import check
+from deploy.package.verification_worker import CHECK, register_check
 
 torch = pytest.importorskip("torch", reason="torch is not in this environment")
 PackageImporter = pytest.importorskip("torch.package", reason="torch is not in this environment").PackageImporter
@@ -85,7 +86,7 @@ def test_what_pickle_stumbles_over_works_in_two_interpreters(odd_models, tmp_pat
         model, args = made(odd_models, name)
         save(tmp_path / f"{name}.pt", model, example_args=args, verify=False)
     with deploy.InterpreterManager(interpreters=2) as manager:
-        manager.register_module("check", (pathlib.Path(deploy.package.__file__).parent / "guest_check.py").read_text())
+        register_check(manager)
         for name in CASES:
             package = manager.load_package(tmp_path / f"{name}.pt")
             objects = [package.load_pickle("model", "model.pkl")]
@@ -93,7 +94,7 @@ def test_what_pickle_stumbles_over_works_in_two_interpreters(odd_models, tmp_pat
             for interpreter in manager.interpreters:
                 with interpreter.acquire_session() as session:
                     inside = [session.from_replicated(each) for each in objects]
-                    found = session.global_("check", "check")(*inside, "__call__", 20, None, True).to_value()
+                    found = session.global_(CHECK, "check")(*inside, "__call__", 20, None, True).to_value()
                     assert found["differences"] == [], name
 
 

@@ -9,6 +9,7 @@ import pytest
 import deploy
 from deploy.package import inspect, save, shadow, verify
 from deploy.package.guest_check import check
+from deploy.package.verification_worker import CHECK, register_check
 
 torch = pytest.importorskip("torch", reason="torch is not in this environment")
 PackageImporter = pytest.importorskip("torch.package", reason="torch is not in this environment").PackageImporter
@@ -50,9 +51,8 @@ def test_models_work_in_two_interpreters_of_an_environment_without_their_librari
     everything = deploy.Environment.from_running_python()
     folders = shadow.without(everything.site_packages, libraries, tmp_path)
     assert folders != list(everything.site_packages)
-    code = (pathlib.Path(deploy.package.__file__).parent / "guest_check.py").read_text()
     with deploy.InterpreterManager(interpreters=2, environment=deploy.Environment(site_packages=folders)) as manager:
-        manager.register_module("check", code)
+        register_check(manager)
         for interpreter in manager.interpreters:
             with interpreter.acquire_session() as session, pytest.raises(deploy.Error, match="transformers"):
                 session.import_module("transformers")
@@ -64,7 +64,7 @@ def test_models_work_in_two_interpreters_of_an_environment_without_their_librari
             for interpreter in package.interpreters:
                 with interpreter.acquire_session() as session:
                     inside = [session.from_replicated(each) for each in objects]
-                    found = session.global_("check", "check")(*inside, method, 20, None, True).to_value()
+                    found = session.global_(CHECK, "check")(*inside, method, 20, None, True).to_value()
                     assert found["differences"] == [], name
 
 

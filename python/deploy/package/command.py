@@ -72,7 +72,7 @@ def pack(arguments: argparse.Namespace) -> None:
         environment=_environment(arguments),
         progress=_progress(arguments.quiet),
     )
-    verified = "verified" if summary.verified else "not verified"
+    verified = "verified" if summary.verified else "not verified" if arguments.no_verify else "loads, not wholly compared"
     print(f"{shown(summary.path, _LONGEST_PATH)}: {rendering.size_text(summary.size)}, {verified}")
     parts = [("own code", dict.fromkeys(summary.own_modules)), ("interned", summary.interned), ("extern", summary.externs)]
     for title, entries in parts:
@@ -86,16 +86,15 @@ def verify(arguments: argparse.Namespace) -> None:
     from deploy.package import verify as run_verification
 
     found = run_verification(arguments.package, environment=_environment(arguments), interpreters=arguments.interpreters)
-    if not found.examples:
-        print(f"{shown(arguments.package, _LONGEST_PATH)}: loads; it has no example to repeat ({found.seconds:.1f} s)")
-        return
     how = "bit-equal" if found.exact else f"within the tolerance, the largest difference is {found.largest:.3g}"
-    what = (
-        f"{found.compared} of {found.examples} examples compared, {how}"
-        if found.compared
-        else "the example runs, no result to compare"
-    )
+    what = f"{found.compared} of {found.examples} examples compared, {how}"
+    if not found.examples:
+        what = "loads; it has no example to repeat"
+    elif not found.complete:
+        what = f"loads and runs; {found.compared} of {found.examples} examples wholly compared"
     print(f"{shown(arguments.package, _LONGEST_PATH)}: {what} ({found.seconds:.1f} s)")
+    for note in found.notes if found.examples else ():
+        print(f"  note: {_text(note)}")
 
 
 def inspect(arguments: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ class Summary:
     interned     {distribution: version} that are inside whole
     externs      {distribution or module: version, or None} that the environment has to have; the standard library is not told
     notes        what may be of interest
-    verified     whether it was verified
+    verified     whether it was verified: an example was repeated, and all of its result compared. What was not compared is a note
     """
 
     path: str
@@ -164,8 +164,9 @@ def save(
             from deploy.package.verification import verify as run_verification
 
             tell("verifying")
-            run_verification(temporary, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
-            summary.verified = True
+            found = run_verification(temporary, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
+            summary.verified = found.complete
+            summary.notes += found.notes
         _put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -28,8 +28,10 @@ from deploy.package.problems import VerificationError
 @dataclasses.dataclass
 class Verification:
     """examples   how many calls were repeated (in each interpreter)
-    compared      how many of them had a recorded result
-    exact         whether all results were bit-equal; otherwise `largest` is the largest difference, which the tolerance allows
+    compared      how many of them had a recorded result that was compared, all of it
+    exact         whether all that was compared was bit-equal; otherwise `largest` is the largest difference, which the tolerance
+                  allows
+    notes         what was not compared, and why: one text for each part
     """
 
     examples: int
@@ -37,6 +39,12 @@ class Verification:
     exact: bool
     largest: float
     seconds: float
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there was an example, and the results of all of them were compared."""
+        return 0 < self.examples == self.compared and not self.notes
 
 
 def verify(
@@ -78,8 +86,12 @@ def verify(
     if failures:
         raise VerificationError(shown, list(dict.fromkeys(failures)))
     largest = max((report["largest"] for report in reports), default=0.0)
-    compared = sum(1 for example in found.examples if example["outputs"])
-    return Verification(len(found.examples), compared, largest == 0, largest, time.monotonic() - start)
+    notes = list(dict.fromkeys(text for report in reports for text in report["notes"]))
+    partly = {report["example"] for report in reports if report["notes"]}
+    if not found.examples:
+        notes.append("not compared: there is no example, so the package was only loaded")
+    compared = len(found.examples) - len(partly)
+    return Verification(len(found.examples), compared, largest == 0, largest, time.monotonic() - start, notes)
 
 
 def _run(request: dict[str, Any], folder: pathlib.Path, shown: str) -> list[dict[str, Any]]:

@@ -12,6 +12,18 @@ import deploy
 
 FIELDS = ("site_packages", "extra_paths", "private_libraries", "shared_libraries")
 CHECK = "deploy_package_check"
+MODULES = {  # what runs inside, by the names that it has there
+    "deploy_package_comparison": "comparison.py",
+    "deploy_package_comparison_arrays": "comparison_arrays.py",
+    "deploy_package_comparison_tables": "comparison_tables.py",
+    CHECK: "guest_check.py",
+}
+
+
+def register_check(manager: deploy.InterpreterManager) -> None:
+    """Makes module CHECK importable in the manager's interpreters."""
+    for name, file in MODULES.items():
+        manager.register_module(name, pathlib.Path(__file__).with_name(file).read_text())
 
 
 def failure(example: int, error: deploy.Error) -> str:
@@ -29,14 +41,14 @@ def main(question: str, answer: str) -> None:
                 # An editable installation of the code that is packed would stand in for what the package lacks.
                 with interpreter.acquire_session() as session:
                     session.global_("_deploy.site_folders", "forget")()
-            manager.register_module(CHECK, pathlib.Path(__file__).with_name("guest_check.py").read_text())
+            register_check(manager)
             package = manager.load_package(request["package"])
             for described in request["callables"]:
                 package.load_pickle(described["package"], described["resource"]).preload()
             for number, example in enumerate(request["examples"]):
                 reports += run_example(manager, package, request["callables"][example["callable"]], number, example)
     except deploy.Error as error:
-        reports.append({"failures": [failure(-1, error)], "largest": 0.0})
+        reports.append({"failures": [failure(-1, error)], "largest": 0.0, "notes": []})
     pathlib.Path(answer).write_text(json.dumps(reports))
 
 
@@ -54,12 +66,13 @@ def run_example(manager: Any, package: Any, described: Any, number: int, example
                 check = session.global_(CHECK, "check")
                 found = check(*objects, described["method"], seed, tolerance, outputs is not None, threads).to_value()
         except deploy.Error as error:
-            return {"failures": [failure(number, error)], "largest": 0.0}
+            return {"example": number, "failures": [failure(number, error)], "largest": 0.0, "notes": []}
         largest = found["largest"]
         failures = [f"example {number}: {text}" for text in found["differences"]]
         if failures and largest and tolerance is None:
             failures.append(f"the largest difference is {largest:.3g}: give a `tolerance` where that is to be expected")
-        return {"failures": failures, "largest": largest, "modules": found["modules"]}
+        notes = [f"example {number}: {text}" for text in found["notes"]]
+        return {"example": number, "failures": failures, "largest": largest, "notes": notes, "modules": found["modules"]}
 
     with concurrent.futures.ThreadPoolExecutor(len(manager)) as pool:
         return list(pool.map(run, manager.interpreters))

@@ -1,0 +1,364 @@
+"""Compares two values by value, part by part: a call's result with the recorded one.
+
+This module knows the values of the language: numbers, texts, containers, and objects by their attributes or, where a class pickles
+itself, by what it pickles. What libraries define by other means than these (arrays, tables, images) is compared by the functions
+that Comparison gets: each is asked in turn whether the pair is of its kind.
+
+Parts wait in a list and not on the stack, so values may be nested deeply, and each pair of objects is compared once, so values may
+contain themselves. A part that cannot be compared is neither equal nor different: it becomes a note.
+
+It runs inside the interpreters of verify, where deploy is not installed: it imports the standard library only.
+"""
+
+import array
+import copyreg
+import dataclasses
+import enum
+import math
+import types
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Set
+
+_PLAIN = (type(None), bool, int, str, bytes, bytearray, range, slice, type(Ellipsis), type(NotImplemented))
+_SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes))
+_NAMED = (type, types.FunctionType, types.ModuleType)
+_CONTENT = (Mapping, list, tuple, deque, Set, array.array, int, float, complex, str, bytes, bytearray)
+_MOST_DIFFERENCES = 20
+_MOST_TRIALS = 64
+_MISSING = object()
+
+
+class Path:
+    """Where a part is, as text that is put together only when it is asked for."""
+
+    def __init__(self, text, parent=None):
+        self._text = text
+        self._parent = parent
+
+    def __add__(self, text):
+        return Path(text, self)
+
+    def __str__(self):
+        texts, path = [], self
+        while path is not None:
+            texts.append(path._text)
+            path = path._parent
+        if len(texts) > 40:
+            texts[20:-20] = [" ... "]
+        return "".join(reversed(texts))
+
+
+class Comparison:
+    """differences   texts, one for each part that differs
+    notes            texts, one for each part that could not be compared
+    largest          the largest difference of two numbers
+    """
+
+    def __init__(self, tolerance, kinds=(), outer=None):
+        self.differences = []
+        self.notes = []
+        self.largest = 0.0
+        self.tolerance = tolerance
+        self._kinds = kinds
+        self._outer = outer
+        self._seen = {}  # (id, id) -> both objects, which keeps their ids theirs
+        self._waiting = deque()
+        self._more = 0
+
+    # For the functions of the kinds.
+
+    def also(self, path, found, expected):
+        """These two have to be equal too."""
+        self._waiting.append((path, found, expected))
+
+    def differ(self, path, text):
+        if len(self.differences) < _MOST_DIFFERENCES:
+            self.differences.append(f"{path}{text}")
+        else:
+            self._more += 1
+
+    def skip(self, path, expected, why):
+        note = f"not compared: {path}, a {type(expected).__qualname__}: {why}"
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def judge(self, difference, scale):
+        """Whether numbers that are not equal are near enough: their difference, and the size of the expected one."""
+        if math.isfinite(difference):
+            self.largest = max(self.largest, difference)
+        return self.tolerance is not None and math.isfinite(difference) and difference <= self.tolerance * (1 + scale)
+
+    # The walk.
+
+    def compare(self, path, found, expected):
+        self.also(path if isinstance(path, Path) else Path(path), found, expected)
+        while self._waiting:
+            where, one, other = self._waiting.popleft()
+            try:
+                self._step(where, one, other)
+            except Exception as error:  # whatever code of the values' classes raises
+                self.skip(where, other, f"comparing raised {type(error).__name__}: {error!s:.200}")
+        if self._more:
+            self.differences.append(f"and {self._more} more differences")
+            self._more = 0
+
+    def _step(self, path, found, expected):
+        if found is expected:
+            return
+        kind = type(expected)
+        if _name(type(found)) != _name(kind):
+            same = type(found).__qualname__ == kind.__qualname__
+            one, other = (".".join(_name(each)) if same else each.__qualname__ for each in (type(found), kind))
+            self.differ(path, f" is a {one}, recorded was a {other}")
+        elif isinstance(expected, enum.Enum):
+            if found.name != expected.name or found.value != expected.value:
+                self._unequal(path, found, expected)
+        elif kind in _PLAIN:
+            if found != expected:
+                self._unequal(path, found, expected)
+        elif kind in (float, complex):
+            self._numbers(path, found, expected)
+        elif isinstance(expected, _NAMED) or _is_function(expected):
+            if _name(found) != _name(expected) or (_name(found) == ("", "") and found != expected):
+                self._unequal(path, found, expected)
+        elif not self._was_seen((id(found), id(expected))):
+            self._seen[id(found), id(expected)] = found, expected
+            self._first_time(path, found, expected)
+
+    def _was_seen(self, pair):
+        return pair in self._seen or (self._outer is not None and self._outer._was_seen(pair))
+
+    def _first_time(self, path, found, expected):
+        if any(compares(self, path, found, expected) for compares in self._kinds):
+            return
+        if isinstance(expected, Mapping):
+            self._mappings(path, found, expected)
+        elif isinstance(expected, (list, tuple, deque)):
+            self._sequences(path, found, expected)
+        elif isinstance(expected, Set):
+            self._sets(path, found, expected)
+        elif isinstance(expected, array.array):
+            self.also(path + ".typecode", found.typecode, expected.typecode)
+            self.also(path, found.tolist(), expected.tolist())
+            return
+        elif isinstance(expected, (float, complex)):
+            self._numbers(path, found, expected)
+        elif isinstance(expected, _PLAIN) and found != expected:
+            self._unequal(path, found, expected)
+            return
+        if type(expected) not in (dict, list, tuple, set, frozenset):
+            self._objects(path, found, expected)
+
+    def _unequal(self, path, found, expected):
+        self.differ(path, f" is {_shown(found)}, recorded was {_shown(expected)}")
+
+    def _numbers(self, path, found, expected):
+        parts = ((found.real, expected.real), (found.imag, expected.imag))
+        if all(one == other or (one != one and other != other) for one, other in parts):
+            return
+        if not self.judge(abs(found - expected), abs(expected)):
+            self._unequal(path, found, expected)
+
+    # Containers.
+
+    def _sequences(self, path, found, expected):
+        if len(found) != len(expected):
+            self.differ(path, f" has {len(found)} elements, recorded were {len(expected)}")
+            return
+        kinds = list(map(type, expected))
+        if _SCALARS.issuperset(kinds) and list(map(type, found)) == kinds and list(found) == list(expected):
+            return
+        names = getattr(type(expected), "_fields", ())
+        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+            self.also(path + (f".{names[index]}" if index < len(names) else f"[{index}]"), one, other)
+
+    def _mappings(self, path, found, expected):
+        one, other = list(found), list(expected)
+        ordered = isinstance(expected, OrderedDict)
+        types_of = {key: type(key) for key in one}
+        if len(one) == len(other) and (not ordered or one == other) and all(types_of.get(key) is type(key) for key in other):
+            for key in other:
+                self.also(path + f"[{_shown(key)}]", found[key], expected[key])
+            return
+        if len(one) == len(other) and self._agree(one, other):  # keys that are equal by value and not by ==: nan, plain objects
+            for key, twin in zip(one, other, strict=True):
+                self.also(path + f"[{_shown(twin)}]", found[key], expected[twin])
+            return
+        self.differ(path, f" has the keys {_shown(one)}, recorded were {_shown(other)}")
+
+    def _sets(self, path, found, expected):
+        if len(found) != len(expected):
+            self.differ(path, f" has {len(found)} members, recorded were {len(expected)}")
+            return
+        one, other = [each for each in found if each not in expected], [each for each in expected if each not in found]
+        if len(one) != len(other) or not self._match(one, other):
+            self.differ(path, f" has other members than recorded: {_shown(one)}, recorded were {_shown(other)}")
+
+    def _match(self, one, other):
+        """Whether each member of one list has a twin in the other. Members of a set have no order, so each is tried with each."""
+        if len(one) > _MOST_TRIALS:
+            return self._agree(sorted(one, key=repr), sorted(other, key=repr))
+        for member in one:
+            twin = next((index for index, each in enumerate(other) if self._agree(member, each)), None)
+            if twin is None:
+                return False
+            del other[twin]
+        return True
+
+    def _agree(self, found, expected):
+        trial = Comparison(self.tolerance, self._kinds)
+        trial.compare("", found, expected)
+        return not trial.differences and not trial.notes
+
+    # Objects.
+
+    def _objects(self, path, found, expected):
+        try:
+            one, other = _reduced(found, expected), _reduced(expected, expected)
+        except Exception as error:
+            self._unpicklable(path, found, expected, error)
+            return
+        if not _pickles_attributes(type(expected)):
+            self._pickled(path, found, expected, one, other)
+            return
+        one, other = _attributes(found), _attributes(expected)
+        self._named(path, one, other)
+        if not other and not isinstance(expected, _CONTENT) and _equality(found, expected) is False:
+            self._unequal(path, found, expected)
+
+    def _named(self, path, one, other):
+        for name in dict.fromkeys([*other, *one]):
+            if name not in other:
+                self.differ(path + f".{name}", f" is {_shown(one[name])}, which was not recorded")
+            elif name not in one:
+                self.differ(path + f".{name}", f" is missing, recorded was {_shown(other[name])}")
+            else:
+                self.also(path + f".{name}", one[name], other[name])
+
+    def _pickled(self, path, found, expected, one, other):
+        """Objects of a class that says itself what is pickled of them."""
+        trial = Comparison(self.tolerance, self._kinds, self)
+        trial._parts(path, one, other)
+        content = isinstance(expected, _CONTENT)
+        equal = True if not trial.differences else None if content else _equality(found, expected)
+        if equal is not True:
+            again = Comparison(None, self._kinds)
+            again._parts(path, _reduced(expected, expected), other)
+            if again.differences:
+                self.skip(path, expected, "its pickle differs each time that it is made, and it has no __eq__ that says more")
+            elif equal is False and not isinstance(other[2], dict):
+                self._unequal(path, found, expected)
+            else:
+                for text in trial.differences:
+                    self.differ("", text)
+        self.largest = max(self.largest, trial.largest)
+        self.notes += [note for note in trial.notes if note not in self.notes]
+        self._seen.update(trial._seen)
+
+    def _parts(self, path, one, other):
+        if isinstance(one, str) or isinstance(other, str):
+            self.compare(path + ".__reduce__()", one, other)
+            return
+        for index, (part, twin) in enumerate(zip(one, other, strict=True)):
+            if index == 2 and type(part) is dict and type(twin) is dict and all(isinstance(name, str) for name in (*part, *twin)):
+                self._named(path, part, twin)
+            else:
+                self.also(path + f".__reduce__()[{index}]", part, twin)
+        self.compare("", None, None)
+
+    def _unpicklable(self, path, found, expected, error):
+        content = isinstance(expected, _CONTENT)
+        equal = None if content else _equality(found, expected)
+        one, other = _attributes(found), _attributes(expected)
+        if equal is False:
+            self._unequal(path, found, expected)
+        elif equal is None and other:
+            self._named(path, one, other)
+        elif equal is None and not content:
+            self.skip(path, expected, f"it has no __eq__, and cannot be pickled: {type(error).__name__}: {error!s:.200}")
+
+
+def _name(obj):
+    """(module, qualified name) of a class, function or module, without what torch.package puts in front of the names of its
+    modules."""
+    module = getattr(obj, "__module__", None) or ""
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or ""
+    if module.startswith("<torch_package_"):
+        module = module.partition(">.")[2]
+    return module, name
+
+
+def _is_function(value):
+    """A function or method of C that is bound to no object."""
+    kinds = (types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
+    return isinstance(value, kinds) and isinstance(getattr(value, "__self__", None), (type(None), types.ModuleType))
+
+
+def _shown(value):
+    try:
+        return f"{value!r:.100}"
+    except Exception as error:
+        return f"a {type(value).__qualname__} (its repr raises {type(error).__name__})"
+
+
+def _pickles_attributes(kind):
+    """Whether pickle writes the attributes of such objects, and nothing else."""
+    own_state = getattr(kind, "__getstate__", None) not in (
+        getattr(object, "__getstate__", None),
+        getattr(dataclasses, "_dataclass_getstate", None),
+    )
+    return not (
+        own_state
+        or kind in copyreg.dispatch_table
+        or kind.__reduce_ex__ is not object.__reduce_ex__
+        or kind.__reduce__ is not object.__reduce__
+        or hasattr(kind, "__getnewargs_ex__")
+        or (hasattr(kind, "__getnewargs__") and not isinstance(getattr(kind, "_fields", None), tuple))
+    )
+
+
+def _attributes(obj):
+    """{name: value} of the instance's dictionary and of the slots of all its classes, private ones included."""
+    slots = [name for kind in type(obj).__mro__ for name in _slots(kind)]
+    values = {name: getattr(obj, name, _MISSING) for name in slots}
+    found = {name: value for name, value in values.items() if value is not _MISSING}
+    return {**found, **getattr(obj, "__dict__", {})}
+
+
+def _slots(kind):
+    slots = vars(kind).get("__slots__", ())
+    for name in (slots,) if isinstance(slots, str) else tuple(slots):
+        if name.startswith("__") and not name.endswith("__"):
+            name = f"_{kind.__name__.lstrip('_')}{name}"
+        if name not in ("__dict__", "__weakref__"):
+            yield name
+
+
+def _reduced(obj, expected):
+    """What pickle writes of an object: a name, or [callable, arguments, state, items of a list, items of a dictionary], without
+    what is compared as a container's content. Raises what its class raises where it cannot be pickled."""
+    reduce = copyreg.dispatch_table.get(type(obj))
+    value = reduce(obj) if reduce else obj.__reduce_ex__(4)
+    if isinstance(value, str):
+        return value
+    call, arguments, state, items, pairs = [*value, None, None, None, None][:5]
+    if isinstance(expected, (set, frozenset)):
+        return [None, None, state, None, None]
+    if isinstance(expected, _CONTENT):
+        return [call, arguments, state, None, None]
+    return [call, arguments, state, list(items or ()), list(pairs or ())]
+
+
+def _equality(found, expected):
+    """True or False as the class's own `equals` or `==` says; None where it has none or says something else."""
+    for name in ("equals", "__eq__"):
+        method = getattr(type(found), name, None)
+        if method is None or method is object.__eq__:
+            continue
+        try:
+            answer = method(found, expected)
+        except Exception:
+            continue
+        if type(answer) is bool or type(answer).__name__ in ("bool_", "bool"):
+            return bool(answer)
+    return None
