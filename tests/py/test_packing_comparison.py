@@ -403,22 +403,47 @@ def test_what_was_not_compared_is_never_called_verified(odd_results, tmp_path, c
     assert "verified" not in told
 
 
-@pytest.mark.parametrize("name", ["with_a_lambda", "with_a_lock", "with_a_generator"])
+@pytest.mark.parametrize("name", ["a_lambda", "a_lock_inside", "a_generator"])
 def test_a_result_that_cannot_be_pickled_makes_a_package_that_loads(odd_results, tmp_path, capsys, name):
     path = tmp_path / "p.pt"
     summary = save(path, getattr(odd_results, name), example_args=(3,))
     assert not summary.verified
     assert summary.notes[0].startswith("the result of the example is not recorded, so verify only runs it: result")
     assert "example 0: not compared: the result, which was not recorded, because it cannot be pickled" in summary.notes
+    assert deploy.read_manifest(path)["examples"][0]["outputs"] is None
+    assert main(["inspect", str(path)]) == 0 and "(result not recorded)" in capsys.readouterr().out
+    loads_and_runs(path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("with_a_lambda", ["result[1]"]), ("with_a_lock", ["result['kept'].lock"]), ("with_a_generator", ["result[0]"])],
+)
+def test_a_result_is_recorded_without_the_parts_that_cannot_be_pickled(odd_results, tmp_path, capsys, name, parts):
+    path = tmp_path / "p.pt"
+    summary = save(path, getattr(odd_results, name), example_args=(3,))
+    assert not summary.verified
+    for part in parts:
+        assert any(note.startswith(f"this part of the example's result is not recorded: {part}: ") for note in summary.notes)
+        assert any(note.startswith(f"example 0: not compared: {part}, a ") for note in summary.notes)
+    assert len(summary.notes) == 2 * len(parts)
+    assert deploy.read_manifest(path)["examples"][0]["outputs"] == ["deploy_examples", "0.outputs.pkl"]
+    loads_and_runs(path, capsys)
+
+
+def test_the_other_parts_are_compared(odd_results, tmp_path):
+    with pytest.raises(VerificationError, match=r"result\['number'\] is 0"):
+        save(tmp_path / "p.pt", odd_results.with_a_lock_and_a_number, example_args=(3,))
+
+
+def loads_and_runs(path, capsys):
     found = verify(path, interpreters=2)
     assert (found.examples, found.compared, found.complete) == (1, 0, False)
     with deploy.InterpreterManager(2) as manager:
         function = manager.load_package(path).load_pickle("model", "model.pkl")
         with function.acquire_session() as session:
             assert session.from_replicated(function)(4) is not None
-    assert deploy.read_manifest(path)["examples"][0]["outputs"] is None
-    assert main(["inspect", str(path)]) == 0 and "(result not recorded)" in capsys.readouterr().out
-    assert main(["run", str(path)]) == 0 and "3" in capsys.readouterr().out
+    assert main(["run", str(path)]) == 0 and capsys.readouterr().out.strip()
 
 
 def test_a_package_without_an_example_is_loaded_and_not_called_verified(odd_results, tmp_path, capsys):

@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import re
 import sys
+import types
 
 import pytest
 
@@ -125,6 +126,53 @@ def test_a_model_inside_another_object_stays_as_it_was_even_if_the_call_fails(tm
     with pytest.raises(IndexError):
         save(tmp_path / "p.pt", wrapper, example_args=(IDS + 100_000,))
     assert added(wrapper.model) == before
+
+
+ACCELERATE = """
+import functools
+
+
+class AlignDevicesHook:
+    def __init__(self, offload=False):
+        self.offload = offload
+
+
+def add_hook(module, hook):
+    module._old_forward, module._hf_hook = module.forward, hook
+
+    def new_forward(module, *args, **kwargs):
+        return module._old_forward(*args, **kwargs)
+
+    module.forward = functools.update_wrapper(functools.partial(new_forward, module), module._old_forward)
+    move = module.to
+
+    @functools.wraps(move)
+    def warn(*args, **kwargs):
+        return move(*args, **kwargs)
+
+    module.to = warn
+"""
+
+
+def test_functions_that_only_move_tensors_between_devices_are_left_out(tmp_path, monkeypatch, odd_results):
+    library = tmp_path / "site-packages" / "accelerate"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text(ACCELERATE)
+    monkeypatch.syspath_prepend(str(library.parent))
+    monkeypatch.delitem(sys.modules, "accelerate", raising=False)
+    accelerate = importlib.import_module("accelerate")
+    for bound in (False, True):
+        model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        if bound:
+            model.forward = types.MethodType(odd_results.doubled, model)
+        for module in model.modules():
+            accelerate.add_hook(module, accelerate.AlignDevicesHook())
+        before = added(model)
+        assert save(tmp_path / "p.pt", model, example_args=(torch.ones(1, 2),)).verified
+        assert added(model) == before
+    accelerate.add_hook(model[0], accelerate.AlignDevicesHook(offload=True))
+    with pytest.raises(PackagingError, match="a library made it while it ran"):
+        save(tmp_path / "p.pt", model, verify=False)
 
 
 def test_a_hook_of_ones_own_is_kept_or_told(tmp_path):

@@ -5,27 +5,29 @@ itself, by what it pickles. What libraries define by other means than these (arr
 that Comparison gets: each is asked in turn whether the pair is of its kind.
 
 Parts wait in a list and not on the stack, so values may be nested deeply, and each pair of objects is compared once, so values may
-contain themselves. A part that cannot be compared is neither equal nor different: it becomes a note.
+contain themselves. A part that cannot be compared is neither equal nor different: it becomes a note. So does one that could not be
+recorded: in the recorded value NotImplemented stands in its place.
 
-It runs inside the interpreters of verify, where deploy is not installed: it imports the standard library only.
+It runs inside the interpreters of verify, where deploy is not installed: it imports the standard library, and object_parts.py.
 """
 
 import array
-import copyreg
-import dataclasses
 import enum
 import math
 import types
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Set
 
+if __name__.startswith("deploy."):  # guest_check.py says when it is not
+    from deploy.package.object_parts import CONTENT, attributes, equality, is_function, name_of, pickles_attributes, reduced, shown
+else:
+    from deploy_package_object_parts import CONTENT, attributes, equality, is_function, name_of, pickles_attributes, reduced, shown
+
 _PLAIN = (type(None), bool, int, str, bytes, bytearray, range, slice, type(Ellipsis), type(NotImplemented))
 _SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes))
 _NAMED = (type, types.FunctionType, types.ModuleType)
-_CONTENT = (Mapping, list, tuple, deque, Set, array.array, int, float, complex, str, bytes, bytearray)
 _MOST_DIFFERENCES = 20
 _MOST_TRIALS = 64
-_MISSING = object()
 
 
 class Path:
@@ -77,8 +79,8 @@ class Comparison:
         else:
             self._more += 1
 
-    def skip(self, path, expected, why):
-        note = f"not compared: {path}, a {type(expected).__qualname__}: {why}"
+    def skip(self, path, value, why):
+        note = f"not compared: {path}, a {type(value).__qualname__}: {why}"
         if note not in self.notes:
             self.notes.append(note)
 
@@ -105,10 +107,13 @@ class Comparison:
     def _step(self, path, found, expected):
         if found is expected:
             return
+        if expected is NotImplemented:
+            self.skip(path, found, "it was not recorded, because it cannot be pickled")
+            return
         kind = type(expected)
-        if _name(type(found)) != _name(kind):
+        if name_of(type(found)) != name_of(kind):
             same = type(found).__qualname__ == kind.__qualname__
-            one, other = (".".join(_name(each)) if same else each.__qualname__ for each in (type(found), kind))
+            one, other = (".".join(name_of(each)) if same else each.__qualname__ for each in (type(found), kind))
             self.differ(path, f" is a {one}, recorded was a {other}")
         elif isinstance(expected, enum.Enum):
             if found.name != expected.name or found.value != expected.value:
@@ -118,8 +123,8 @@ class Comparison:
                 self._unequal(path, found, expected)
         elif kind in (float, complex):
             self._numbers(path, found, expected)
-        elif isinstance(expected, _NAMED) or _is_function(expected):
-            if _name(found) != _name(expected) or (_name(found) == ("", "") and found != expected):
+        elif isinstance(expected, _NAMED) or is_function(expected):
+            if name_of(found) != name_of(expected) or (name_of(found) == ("", "") and found != expected):
                 self._unequal(path, found, expected)
         elif not self._was_seen((id(found), id(expected))):
             self._seen[id(found), id(expected)] = found, expected
@@ -150,7 +155,7 @@ class Comparison:
             self._objects(path, found, expected)
 
     def _unequal(self, path, found, expected):
-        self.differ(path, f" is {_shown(found)}, recorded was {_shown(expected)}")
+        self.differ(path, f" is {shown(found)}, recorded was {shown(expected)}")
 
     def _numbers(self, path, found, expected):
         parts = ((found.real, expected.real), (found.imag, expected.imag))
@@ -165,8 +170,7 @@ class Comparison:
         if len(found) != len(expected):
             self.differ(path, f" has {len(found)} elements, recorded were {len(expected)}")
             return
-        kinds = list(map(type, expected))
-        if _SCALARS.issuperset(kinds) and list(map(type, found)) == kinds and list(found) == list(expected):
+        if _are_equal_scalars(list(found), list(expected)):
             return
         names = getattr(type(expected), "_fields", ())
         for index, (one, other) in enumerate(zip(found, expected, strict=True)):
@@ -177,14 +181,15 @@ class Comparison:
         ordered = isinstance(expected, OrderedDict)
         types_of = {key: type(key) for key in one}
         if len(one) == len(other) and (not ordered or one == other) and all(types_of.get(key) is type(key) for key in other):
-            for key in other:
-                self.also(path + f"[{_shown(key)}]", found[key], expected[key])
+            if not _are_equal_scalars([found[key] for key in other], [expected[key] for key in other]):
+                for key in other:
+                    self.also(path + f"[{shown(key)}]", found[key], expected[key])
             return
         if len(one) == len(other) and self._agree(one, other):  # keys that are equal by value and not by ==: nan, plain objects
             for key, twin in zip(one, other, strict=True):
-                self.also(path + f"[{_shown(twin)}]", found[key], expected[twin])
+                self.also(path + f"[{shown(twin)}]", found[key], expected[twin])
             return
-        self.differ(path, f" has the keys {_shown(one)}, recorded were {_shown(other)}")
+        self.differ(path, f" has the keys {shown(one)}, recorded were {shown(other)}")
 
     def _sets(self, path, found, expected):
         if len(found) != len(expected):
@@ -192,7 +197,7 @@ class Comparison:
             return
         one, other = [each for each in found if each not in expected], [each for each in expected if each not in found]
         if len(one) != len(other) or not self._match(one, other):
-            self.differ(path, f" has other members than recorded: {_shown(one)}, recorded were {_shown(other)}")
+            self.differ(path, f" has other members than recorded: {shown(one)}, recorded were {shown(other)}")
 
     def _match(self, one, other):
         """Whether each member of one list has a twin in the other. Members of a set have no order, so each is tried with each."""
@@ -214,24 +219,24 @@ class Comparison:
 
     def _objects(self, path, found, expected):
         try:
-            one, other = _reduced(found, expected), _reduced(expected, expected)
+            one, other = reduced(found, expected), reduced(expected, expected)
         except Exception as error:
             self._unpicklable(path, found, expected, error)
             return
-        if not _pickles_attributes(type(expected)):
+        if not pickles_attributes(type(expected)):
             self._pickled(path, found, expected, one, other)
             return
-        one, other = _attributes(found), _attributes(expected)
+        one, other = attributes(found), attributes(expected)
         self._named(path, one, other)
-        if not other and not isinstance(expected, _CONTENT) and _equality(found, expected) is False:
+        if not other and not isinstance(expected, CONTENT) and equality(found, expected) is False:
             self._unequal(path, found, expected)
 
     def _named(self, path, one, other):
         for name in dict.fromkeys([*other, *one]):
             if name not in other:
-                self.differ(path + f".{name}", f" is {_shown(one[name])}, which was not recorded")
+                self.differ(path + f".{name}", f" is {shown(one[name])}, which was not recorded")
             elif name not in one:
-                self.differ(path + f".{name}", f" is missing, recorded was {_shown(other[name])}")
+                self.differ(path + f".{name}", f" is missing, recorded was {shown(other[name])}")
             else:
                 self.also(path + f".{name}", one[name], other[name])
 
@@ -239,11 +244,11 @@ class Comparison:
         """Objects of a class that says itself what is pickled of them."""
         trial = Comparison(self.tolerance, self._kinds, self)
         trial._parts(path, one, other)
-        content = isinstance(expected, _CONTENT)
-        equal = True if not trial.differences else None if content else _equality(found, expected)
+        content = isinstance(expected, CONTENT)
+        equal = True if not trial.differences else None if content else equality(found, expected)
         if equal is not True:
             again = Comparison(None, self._kinds)
-            again._parts(path, _reduced(expected, expected), other)
+            again._parts(path, reduced(expected, expected), other)
             if again.differences:
                 self.skip(path, expected, "its pickle differs each time that it is made, and it has no __eq__ that says more")
             elif equal is False and not isinstance(other[2], dict):
@@ -267,9 +272,9 @@ class Comparison:
         self.compare("", None, None)
 
     def _unpicklable(self, path, found, expected, error):
-        content = isinstance(expected, _CONTENT)
-        equal = None if content else _equality(found, expected)
-        one, other = _attributes(found), _attributes(expected)
+        content = isinstance(expected, CONTENT)
+        equal = None if content else equality(found, expected)
+        one, other = attributes(found), attributes(expected)
         if equal is False:
             self._unequal(path, found, expected)
         elif equal is None and other:
@@ -278,87 +283,7 @@ class Comparison:
             self.skip(path, expected, f"it has no __eq__, and cannot be pickled: {type(error).__name__}: {error!s:.200}")
 
 
-def _name(obj):
-    """(module, qualified name) of a class, function or module, without what torch.package puts in front of the names of its
-    modules."""
-    module = getattr(obj, "__module__", None) or ""
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or ""
-    if module.startswith("<torch_package_"):
-        module = module.partition(">.")[2]
-    return module, name
-
-
-def _is_function(value):
-    """A function or method of C that is bound to no object."""
-    kinds = (types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
-    return isinstance(value, kinds) and isinstance(getattr(value, "__self__", None), (type(None), types.ModuleType))
-
-
-def _shown(value):
-    try:
-        return f"{value!r:.100}"
-    except Exception as error:
-        return f"a {type(value).__qualname__} (its repr raises {type(error).__name__})"
-
-
-def _pickles_attributes(kind):
-    """Whether pickle writes the attributes of such objects, and nothing else."""
-    own_state = getattr(kind, "__getstate__", None) not in (
-        getattr(object, "__getstate__", None),
-        getattr(dataclasses, "_dataclass_getstate", None),
-    )
-    return not (
-        own_state
-        or kind in copyreg.dispatch_table
-        or kind.__reduce_ex__ is not object.__reduce_ex__
-        or kind.__reduce__ is not object.__reduce__
-        or hasattr(kind, "__getnewargs_ex__")
-        or (hasattr(kind, "__getnewargs__") and not isinstance(getattr(kind, "_fields", None), tuple))
-    )
-
-
-def _attributes(obj):
-    """{name: value} of the instance's dictionary and of the slots of all its classes, private ones included."""
-    slots = [name for kind in type(obj).__mro__ for name in _slots(kind)]
-    values = {name: getattr(obj, name, _MISSING) for name in slots}
-    found = {name: value for name, value in values.items() if value is not _MISSING}
-    return {**found, **getattr(obj, "__dict__", {})}
-
-
-def _slots(kind):
-    slots = vars(kind).get("__slots__", ())
-    for name in (slots,) if isinstance(slots, str) else tuple(slots):
-        if name.startswith("__") and not name.endswith("__"):
-            name = f"_{kind.__name__.lstrip('_')}{name}"
-        if name not in ("__dict__", "__weakref__"):
-            yield name
-
-
-def _reduced(obj, expected):
-    """What pickle writes of an object: a name, or [callable, arguments, state, items of a list, items of a dictionary], without
-    what is compared as a container's content. Raises what its class raises where it cannot be pickled."""
-    reduce = copyreg.dispatch_table.get(type(obj))
-    value = reduce(obj) if reduce else obj.__reduce_ex__(4)
-    if isinstance(value, str):
-        return value
-    call, arguments, state, items, pairs = [*value, None, None, None, None][:5]
-    if isinstance(expected, (set, frozenset)):
-        return [None, None, state, None, None]
-    if isinstance(expected, _CONTENT):
-        return [call, arguments, state, None, None]
-    return [call, arguments, state, list(items or ()), list(pairs or ())]
-
-
-def _equality(found, expected):
-    """True or False as the class's own `equals` or `==` says; None where it has none or says something else."""
-    for name in ("equals", "__eq__"):
-        method = getattr(type(found), name, None)
-        if method is None or method is object.__eq__:
-            continue
-        try:
-            answer = method(found, expected)
-        except Exception:
-            continue
-        if type(answer) is bool or type(answer).__name__ in ("bool_", "bool"):
-            return bool(answer)
-    return None
+def _are_equal_scalars(found, expected):
+    """A short cut for long lists of plain values."""
+    kinds = list(map(type, expected))
+    return _SCALARS.issuperset(kinds) and list(map(type, found)) == kinds and found == expected

@@ -5,6 +5,8 @@ They are local functions, which have no name to be found by, so a model that has
 - transformers hooks the layers of a model at its first call with output_hidden_states=True or the like (some models ask for it
   themselves, at every call), and notes in the model that it did. Without the note it hooks them again.
 - transformers and peft hook the embeddings of a model that is to be trained, so that their outputs have gradients.
+- accelerate puts a function in the place of `forward` that moves inputs to where the weights are, and one in that of `to` that
+  warns. Inside, all of a model is where its tensors were packed from.
 - Libraries add functions that rename the weights of old checkpoints (torch's weight_norm). A packaged model loads no checkpoint.
 
 Nothing here changes the caller's object, but taken_back(), which leaves it as it was before a call.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -32,6 +35,30 @@ _COMPANIONS = {
     "_forward_hooks_always_called": "_forward_hooks",
     "_forward_pre_hooks_with_kwargs": "_forward_pre_hooks",
 }
+
+
+_HOOK, _FORWARD = "_hf_hook", "_old_forward"  # accelerate's attributes: its hook, and the method that it took the place of
+
+
+def _without_moving(state: dict[str, Any]) -> dict[str, Any]:
+    """A module's state without what accelerate put there, if that only moves tensors between devices."""
+    hook = state.get(_HOOK)
+    hooks = getattr(hook, "hooks", [hook])
+    if not all(type(each).__name__ == "AlignDevicesHook" and not getattr(each, "offload", True) for each in hooks):
+        return state
+    kept = {name: value for name, value in state.items() if name not in (_HOOK, _FORWARD) and not _is_of_accelerate(value)}
+    forward = state.get(_FORWARD)
+    if forward is not None and getattr(forward, "__func__", None) is not getattr(
+        type(getattr(forward, "__self__", None)), "forward", None
+    ):
+        kept["forward"] = forward  # the caller had bound another one
+    return kept
+
+
+def _is_of_accelerate(value: Any) -> bool:
+    """By its code: it bears the name and module of the method that it took the place of."""
+    code = getattr(getattr(value, "func", value), "__code__", None)
+    return code is not None and "<locals>" in code.co_qualname and "accelerate" in pathlib.PurePath(code.co_filename).parts
 
 
 def _is_left_out(table: str, hook: Any) -> bool:
@@ -68,12 +95,12 @@ class Filter:
         self._tables: dict[int, tuple[Any, Any]] = {}  # id -> the table (kept alive), the filtered one
 
     def applies(self, module: torch.nn.Module) -> bool:
-        return _NOTE in vars(module) or bool(_left_out(vars(module)))
+        return not vars(module).keys().isdisjoint((_NOTE, _HOOK)) or bool(_left_out(vars(module)))
 
     def state(self, state: Any) -> Any:
         if not isinstance(state, dict):
             return state
-        kept = {name: value for name, value in state.items() if name != _NOTE}
+        kept = {name: value for name, value in _without_moving(state).items() if name != _NOTE}
         for table, keys in _left_out(state).items():
             kept[table] = self._table(state[table], keys)
         return kept

@@ -4,8 +4,9 @@ The stream is what torch.package's importer reads: protocol 4, storages and `__r
 and functions by the name that names.py finds. On the way it notes every module that the pickle will import, because these have to
 be in the package or in the environment.
 
-An object that cannot be pickled does not end the run: it is noted with its path, so that all of them are told at once. The stream
-is of no use then, and nobody gets it.
+An object that cannot be pickled does not end the run: it is noted with its path, so that all of them are told at once. In the
+stream NotImplemented takes its place. Where that can be read again (`has_gaps_only`), a result can be recorded without such parts;
+all other pickles with problems are of no use, and nobody gets them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 
 from deploy.package.names import NameProblem, Names
+from deploy.package.object_parts import pickles_attributes
 from deploy.package.paths import attribute_path
 from deploy.package.problems import Problem
 
@@ -55,32 +57,42 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the C one canno
         }
         self.references: dict[str, None] = {}
         self.problems: list[Problem] = []
+        self.has_gaps_only = True  # all problems are elements of containers, or attributes of objects that are pickled by these
         self._root = root
+        self._stream = stream
         self._names = names
         self._tensors = tensors
         self._chain: list[Any] = []
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         self._chain.append(obj)
+        start = self._position()
         try:
             super().save(obj, save_persistent_id)
         except NameProblem as problem:
-            self._note(problem.why, problem.choice)
+            self._note(problem.why, problem.choice, start)
         except RecursionError:
-            self._note("is nested too deeply", "make it flatter: pickle needs a frame of its stack for each level")
+            self._note("is nested too deeply", "make it flatter: pickle needs a frame of its stack for each level", start)
         except Exception as error:  # anything that a __reduce__ or __getstate__ may raise
             kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
             clue = next((text for name, text in _CLUES.items() if name in str(error) or name in kind), "")
             choice = clue or "give its class a __reduce__ or __getstate__ that leaves out what cannot be pickled"
-            self._note(f"a {kind} cannot be pickled: {type(error).__name__}: {error}", choice)
+            self._note(f"a {kind} cannot be pickled: {type(error).__name__}: {error}", choice, start)
         finally:
             self._chain.pop()
 
-    def _note(self, why: str, choice: str) -> None:
+    def _position(self) -> int:
+        frame = self.framer.current_frame
+        return self._stream.tell() + (frame.tell() if frame else 0)
+
+    def _note(self, why: str, choice: str, start: int) -> None:
         problem = Problem(attribute_path(self._root, self._chain), why, choice)
         if problem not in self.problems:
             self.problems.append(problem)
-        self.write(pickle.NONE)
+        around = self._chain[:-1]
+        self.has_gaps_only &= bool(around) and self._position() == start and all(_takes_any_part(each) for each in around)
+        self.refer_to("builtins")
+        self._write_global("builtins", "NotImplemented")
 
     def persistent_id(self, obj: Any) -> Any:
         return self._tensors.persistent_id(obj) if self._tensors is not None else None
@@ -130,6 +142,11 @@ def _is_found_by_name(method: MethodType) -> bool:
     found = getattr(owner, name, None) if isinstance(owner, type) else inspect.getattr_static(type(owner), name, None)
     found = getattr(found, "__func__", found)
     return found is method.__func__ or (found is not None and not isinstance(found, FunctionType))
+
+
+def _takes_any_part(obj: Any) -> bool:
+    kind = type(obj)
+    return kind in (dict, list, tuple) or (pickles_attributes(kind) and not hasattr(kind, "__setstate__"))
 
 
 class _Named:

@@ -72,12 +72,13 @@ class _Pickles:
 
         return taken_back(self.tensors.modules)
 
-    def add(self, record: str, root: str, obj: Any) -> list[Problem]:
-        """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record."""
+    def add(self, record: str, root: str, obj: Any, gaps: bool = False) -> list[Problem]:
+        """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record; with `gaps`
+        there is one if these are parts that may be missing."""
         stream = io.BytesIO()
         pickler = Pickler(stream, root, self._names, self.tensors)
         on_a_large_stack(lambda: pickler.dump(obj))
-        if not pickler.problems:
+        if not pickler.problems or (gaps and pickler.has_gaps_only):
             self.references.update(pickler.references)
             self.records[record] = stream.getvalue()
         return pickler.problems
@@ -201,11 +202,13 @@ def _record_example(
     tell("running the example")
     with pickles.libraries_functions_taken_back(), examples.observed_imports() as pickles.imports:
         result = examples.call(obj, method, args, kwargs)
-    refused = pickles.add(f"{EXAMPLES_PACKAGE}/{outputs}", "result", result)
-    if refused:
-        notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
-    else:
+    record = f"{EXAMPLES_PACKAGE}/{outputs}"
+    refused = pickles.add(record, "result", result, gaps=True)
+    if record in pickles.records:
         entry["outputs"] = [EXAMPLES_PACKAGE, outputs]
+        notes += [f"this part of the example's result is not recorded: {problem}" for problem in refused]
+    else:
+        notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
     return entry, []
 
 

@@ -13,6 +13,7 @@ import deploy
 FIELDS = ("site_packages", "extra_paths", "private_libraries", "shared_libraries")
 CHECK = "deploy_package_check"
 MODULES = {  # what runs inside, by the names that it has there
+    "deploy_package_object_parts": "object_parts.py",
     "deploy_package_comparison": "comparison.py",
     "deploy_package_comparison_arrays": "comparison_arrays.py",
     "deploy_package_comparison_tables": "comparison_tables.py",

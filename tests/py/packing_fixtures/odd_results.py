@@ -15,6 +15,12 @@ class Private:
         self.__value = value
 
 
+class Kept:
+    def __init__(self, value, lock):
+        self.value = value
+        self.lock = lock
+
+
 class Scattered:
     """Pickles itself differently each time, and defines no equality."""
 
@@ -40,16 +46,43 @@ def scattered():
     return {"number": 1, "scattered": Scattered()}
 
 
+def a_lambda(x):
+    return lambda: x
+
+
+def a_lock_inside(x):
+    return Sum(threading.Lock(), x)
+
+
+def a_generator(x):
+    return (y for y in (x, x))
+
+
+class Sum:
+    """Pickles itself as a call, whose arguments nobody may replace."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return Sum, self.parts
+
+
 def with_a_lambda(x):
     return x, lambda: x
 
 
 def with_a_lock(x):
-    return {"x": x, "lock": threading.Lock()}
+    kept = Kept(x, threading.Lock())
+    return {"x": x, "kept": kept, "again": [kept]}
 
 
 def with_a_generator(x):
-    return [x, (y for y in (x, x))]
+    return [(y for y in (x, x)), float("nan"), x]
+
+
+def with_a_lock_and_a_number(x):
+    return {"lock": threading.Lock(), "number": random.SystemRandom().random()}
 
 
 def greeted(self, x):
@@ -84,6 +117,10 @@ _twice.__name__ = "twice"
 
 def note_call(module, args, output):
     return None
+
+
+def doubled(self, x):
+    return 2 * self[0](x)
 
 
 class Lazy:
