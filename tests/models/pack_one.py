@@ -11,6 +11,8 @@ import time
 import warnings
 
 import zoo
+import zoo_architectures  # noqa: F401
+import zoo_pretrained  # noqa: F401
 
 warnings.simplefilter("ignore")
 

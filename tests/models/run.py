@@ -1,6 +1,6 @@
 """Packs real models of many libraries, both with the libraries extern and with them inside, and writes docs/models.md.
 
-    run.py [--build build] [--only PATTERN] [--no-document]
+    run.py [--build build] [--only PATTERN,...] [--no-document]
 
 It makes the environment (third_party/models-requirements.txt) where it is not there yet. Each model is packed in a process of its
 own, verified in another, where the libraries that are inside are hidden, in two interpreters at once, and opened by plain
@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--base-python", default="/usr/bin/python3.11")
-    parser.add_argument("--only", default="*", help="models whose name matches; the others keep their last results")
+    parser.add_argument(
+        "--only", default="*", help="models whose names match, such as 'timm*,bert'; the others keep their last results"
+    )
     parser.add_argument("--no-document", action="store_true", help="print what fails, and leave docs/models.md as it is")
     options = parser.parse_args()
     build = options.build.resolve()
@@ -109,7 +111,7 @@ def main() -> None:
     results = previous(kept) if options.only != "*" else {}
     for entry in entries:
         name = entry["name"]
-        if not fnmatch.fnmatch(name, options.only):
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in options.only.split(",")):
             continue
         for form in ("extern", "interned"):
             if form == "interned" and not entry["libraries"]:

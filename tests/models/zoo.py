@@ -1,4 +1,5 @@
-"""Models of third-party libraries, as their users build them: nothing of them is changed, weights are random, sizes small.
+"""Models of third-party libraries, as their users build them: nothing of them is changed, weights are random, sizes small. More are
+in zoo_architectures.py and zoo_pretrained.py.
 
 Each function gives (object, arguments) or (object, arguments, keyword arguments, method). The decorator says what kind of model it
 is, and which distributions are interned in the interned form; what these need besides is extern.
@@ -32,7 +33,7 @@ def model(kind, *libraries, reason=""):
     return add
 
 
-def _ids(size, *shape):
+def ids(size, *shape):
     return torch.randint(5, size, shape)
 
 
@@ -44,8 +45,8 @@ def bert():
     from transformers import BertConfig, BertModel
 
     config = BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
-    ids = _ids(config.vocab_size, 2, 16)
-    return BertModel(config).eval(), (), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    words = ids(config.vocab_size, 2, 16)
+    return BertModel(config).eval(), (), {"input_ids": words, "attention_mask": torch.ones_like(words)}
 
 
 @model("generate() with a KV cache", "transformers")
@@ -55,7 +56,7 @@ def gpt2_generate():
     config = GPT2Config(n_layer=2, n_embd=64, n_head=4, vocab_size=500, bos_token_id=0, eos_token_id=499)
     return (
         GPT2LMHeadModel(config).eval(),
-        (_ids(400, 1, 8),),
+        (ids(400, 1, 8),),
         {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0},
     )
     "generate"
@@ -68,7 +69,7 @@ def llama_sample():
     config = LlamaConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=128, vocab_size=500
     )
-    return LlamaForCausalLM(config).eval(), (_ids(400, 1, 8),), {"max_new_tokens": 12, "do_sample": True}, "generate"
+    return LlamaForCausalLM(config).eval(), (ids(400, 1, 8),), {"max_new_tokens": 12, "do_sample": True}, "generate"
 
 
 @model("sequence to sequence", "transformers")
@@ -76,7 +77,7 @@ def t5():
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=500, decoder_start_token_id=0)
-    return T5ForConditionalGeneration(config).eval(), (_ids(400, 2, 12),), {"max_new_tokens": 8}, "generate"
+    return T5ForConditionalGeneration(config).eval(), (ids(400, 2, 12),), {"max_new_tokens": 8}, "generate"
 
 
 @model("speech to text", "transformers")
@@ -199,7 +200,7 @@ def open_clip():
 
     vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
     text = {"context_length": 16, "vocab_size": 200, "width": 64, "heads": 2, "layers": 2}
-    return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval(), (torch.randn(1, 3, 32, 32), _ids(200, 1, 16))
+    return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval(), (torch.randn(1, 3, 32, 32), ids(200, 1, 16))
 
 
 @model("medical segmentation", "monai")
@@ -256,7 +257,7 @@ def x_transformers():
     from x_transformers import Decoder, TransformerWrapper
 
     net = TransformerWrapper(num_tokens=100, max_seq_len=64, attn_layers=Decoder(dim=32, depth=2, heads=2, rotary_pos_emb=True))
-    return net.eval(), (_ids(100, 1, 12),)
+    return net.eval(), (ids(100, 1, 12),)
 
 
 @model("sentence embedding", "sentence-transformers", "transformers")
