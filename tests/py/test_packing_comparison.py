@@ -14,7 +14,6 @@ import pathlib
 import pickle
 import random
 import re
-import sys
 
 import numpy
 import pytest
@@ -32,16 +31,6 @@ nan = float("nan")
 
 def compare(found, expected, tolerance=None):
     return check(lambda: found, ((), {}), expected, "__call__", 0, tolerance, True)
-
-
-@pytest.fixture(scope="module")
-def odd_results():
-    folder = str(pathlib.Path(__file__).parent / "packing_fixtures")
-    sys.path.insert(0, folder)
-    import odd_results
-
-    yield odd_results
-    sys.path.remove(folder)
 
 
 @dataclasses.dataclass

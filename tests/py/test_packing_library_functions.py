@@ -1,7 +1,6 @@
 """Functions that libraries put into their own objects, methods whose function has no name, and classes that a first call makes."""
 
 import importlib
-import pathlib
 import re
 import sys
 import types
@@ -13,16 +12,6 @@ from deploy.package import PackagingError, save, verify
 
 torch = pytest.importorskip("torch", reason="torch is not in this environment")
 transformers = pytest.importorskip("transformers", reason="transformers is not in this environment")
-
-
-@pytest.fixture(scope="module")
-def odd_results():
-    folder = str(pathlib.Path(__file__).parent / "packing_fixtures")
-    sys.path.insert(0, folder)
-    import odd_results
-
-    yield odd_results
-    sys.path.remove(folder)
 
 
 def bert():

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <zlib.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -20,17 +21,24 @@ using ::testing::HasSubstr;
 using testing::package;
 using testing::ZipBuilder;
 
-class ManifestRecordTest : public testing::TreeTest {};
-
-TEST_F(ManifestRecordTest, ManifestsThatContradictTheArchiveAreRefused) {
-  const auto problem = [&](const std::string& manifest) {
+class ManifestRecordTest : public testing::TreeTest {
+ protected:
+  // A package with a.py and this manifest.
+  std::string written(const std::string& manifest) {
     const std::string content = ZipBuilder()
                                     .add({"p/.data/extern_modules", ""})
                                     .add({"p/a.py", "x"})
                                     .add({"p/.data/deploy/manifest.json", manifest})
                                     .build();
-    std::ofstream(folder_ / "m.pt", std::ios::binary) << content;
-    const auto file = PackageFile::open((folder_ / "m.pt").string());
+    const std::filesystem::path path = folder_ / "m.pt";
+    std::ofstream(path, std::ios::binary) << content;
+    return path.string();
+  }
+};
+
+TEST_F(ManifestRecordTest, ManifestsThatContradictTheArchiveAreRefused) {
+  const auto problem = [&](const std::string& manifest) {
+    const auto file = PackageFile::open(written(manifest));
     return file ? "opened" : file.failure().message;
   };
   const std::string record = R"({"sha256": ")" + digest_of("x") + R"(", "size": 1})";
@@ -58,13 +66,7 @@ TEST_F(ManifestRecordTest, AnExampleMayHaveNoRecordedResult) {
   const auto open = [&](const std::string& example) {
     const std::string manifest = R"({"format": 1, "callables": [{"package": "m", "resource": "m.pkl"}], "examples": [)" + example +
                                  R"(], "records": {"a.py": {"sha256": ")" + digest_of("x") + R"(", "size": 1}}})";
-    const std::string content = ZipBuilder()
-                                    .add({"p/.data/extern_modules", ""})
-                                    .add({"p/a.py", "x"})
-                                    .add({"p/.data/deploy/manifest.json", manifest})
-                                    .build();
-    std::ofstream(folder_ / "m.pt", std::ios::binary) << content;
-    return read_manifest((folder_ / "m.pt").string());
+    return read_manifest(written(manifest));
   };
   using Pair = std::pair<std::string, std::string>;
   for (const char* outputs : {R"("outputs": null)", R"("seed": 1)"}) {
