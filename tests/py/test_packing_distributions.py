@@ -249,3 +249,60 @@ def test_results_are_compared_by_kind(torch):
     assert differences([1, "x"], [1, "y"]) == ["result[1] is 'x', recorded was 'y'"]
     assert differences(1.0, 1.5) == ["result is 1.0, recorded was 1.5"]
     assert differences(True, 1) == ["result is a bool, recorded was a int"]
+
+
+# What of a distribution's files is a part of it.
+
+
+def test_checkpoints_that_end_in_pth_travel_and_path_files_do_not(site, tmp_path):
+    install(
+        site,
+        "bare-lib",
+        "1.0",
+        {
+            "bare_lib/__init__.py": (
+                "import pathlib\n\n\nclass Model:\n    def __call__(self):\n        folder = pathlib.Path(__file__).parent\n"
+                "        return [(folder / name).read_text() for name in ('full.pth', 'assets/tiny.pth', 'node_modules/a.js')]\n"
+            ),
+            "bare_lib/full.pth": "import os\n",
+            "bare_lib/assets/tiny.pth": "weights",
+            "bare_lib/node_modules/a.js": "script",
+            "bare_lib-nspkg.pth": "import sys\n",
+        },
+    )
+    model = importlib.import_module("bare_lib").Model()
+    environment = deploy.Environment(site_packages=[str(site)])
+    summary = save(tmp_path / "p.pt", model, example_args=(), intern=["bare-lib"], environment=environment)
+    assert summary.verified
+    records = records_of(tmp_path / "p.pt")
+    assert {"bare_lib/full.pth", "bare_lib/assets/tiny.pth", "bare_lib/node_modules/a.js"} <= records
+    assert "bare_lib-nspkg.pth" not in records
+
+
+def test_checkpoints_of_installations_without_a_record_and_of_own_code_travel(site, tmp_path, monkeypatch):
+    reads = "import pathlib\n\n\nclass Model:\n    def __call__(self):\n"
+    reads += "        return (pathlib.Path(__file__).parent / 'w.pth').read_text()\n"
+    install(site, "bare-lib", "1.0", {"bare_lib/__init__.py": reads, "bare_lib/w.pth": "weights"}, record=False)
+    environment = deploy.Environment(site_packages=[str(site)])
+    model = importlib.import_module("bare_lib").Model()
+    assert save(tmp_path / "p.pt", model, example_args=(), intern=["bare-lib"], environment=environment).verified
+    (tmp_path / "mine" / "edited").mkdir(parents=True)
+    (tmp_path / "mine" / "edited" / "__init__.py").write_text(reads)
+    (tmp_path / "mine" / "edited" / "w.pth").write_text("own weights")
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    own = importlib.import_module("edited").Model()
+    assert save(tmp_path / "q.pt", own, example_args=(), environment=environment).verified
+    assert "edited/w.pth" in {name.partition("/")[2] for name in zipfile.ZipFile(tmp_path / "q.pt").namelist()}
+
+
+def test_byte_code_travels_where_there_is_no_source(site, tmp_path):
+    import py_compile
+
+    install(site, "bare-lib", "1.0", {"bare_lib/__init__.py": "from bare_lib.shut import Model\n", "bare_lib/shut.pyc": ""})
+    source = tmp_path / "shut.py"
+    source.write_text("class Model:\n    def __call__(self):\n        return 'shut'\n")
+    py_compile.compile(str(source), cfile=str(site / "bare_lib" / "shut.pyc"), doraise=True)
+    model = importlib.import_module("bare_lib").Model()
+    environment = deploy.Environment(site_packages=[str(site)])
+    assert save(tmp_path / "p.pt", model, example_args=(), intern=["bare-lib"], environment=environment).verified
+    assert "bare_lib/shut.pyc" in records_of(tmp_path / "p.pt")

@@ -96,7 +96,7 @@ class Distribution:
                 mapping = re.search(r"^MAPPING[^=]*= (\{.*?\})", file.read_text(), re.MULTILINE)
                 if mapping:
                     return " ".join(re.findall(r"'([^']+)': '", mapping[1]))
-            if path.endswith(".pth") and file.exists() and pathlib.Path(file.read_text().strip()).is_dir():
+            if _is_path_file(path) and file.exists() and pathlib.Path(file.read_text().strip()).is_dir():
                 folder = pathlib.Path(file.read_text().strip())
                 return " ".join(p.parent.name for p in folder.glob("*/__init__.py"))
         return " ".join(p.parent.name for folder in (root, root / "src") for p in folder.glob("*/__init__.py"))
@@ -119,8 +119,7 @@ class Distribution:
             return [*self._tree(), *self._metadata_files()]
         listed = []
         for path in self._recorded:
-            parts = path.split("/")
-            if path.startswith(("/", "..")) or SKIPPED_FOLDERS.intersection(parts) or path.endswith((".pyc", ".pth")):
+            if path.startswith(("/", "../")) or _is_path_file(path) or _is_cached(path, self._recorded_set):
                 continue
             file = self.base / path
             if file.is_file():
@@ -163,6 +162,17 @@ class Distribution:
     @cached_property
     def _recorded_set(self) -> frozenset[str]:
         return frozenset(self._recorded or ())
+
+
+def _is_path_file(path: str) -> bool:
+    """Whether Python reads it at its start, for folders of sys.path: it does where it lies right in site-packages. Elsewhere a .pth
+    file is data, most often a checkpoint of PyTorch."""
+    return path.endswith(".pth") and "/" not in path
+
+
+def _is_cached(path: str, recorded: frozenset[str]) -> bool:
+    """Whether it is byte code that Python makes anew. A module without source has nothing else."""
+    return path.endswith(".pyc") and ("/__pycache__/" in f"/{path}" or path[:-1] in recorded)
 
 
 def folder_files(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:

@@ -10,7 +10,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from deploy.package.distributions import SKIPPED_FOLDERS, Distribution, normalized
+from deploy.package.distributions import Distribution, normalized
 
 
 def without(folders: Iterable[str], distributions: Iterable[str], scratch: pathlib.Path) -> list[str]:
@@ -52,7 +52,7 @@ def _link(source: pathlib.Path, target: pathlib.Path, prefix: str, folders: set[
     """Links what is in `source` into `target`; only folders that have a blocked file are gone into."""
     for entry in os.scandir(source):
         path = f"{prefix}{entry.name}"
-        if path in files or entry.name in SKIPPED_FOLDERS:
+        if path in files or entry.name == "__pycache__":
             continue
         if path not in folders:
             target.mkdir(parents=True, exist_ok=True)
