@@ -6,8 +6,9 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 from deploy._deploy import ErrorCode, _venv_site_packages, python_version
 from deploy._error import Error
@@ -28,6 +29,9 @@ class ValueLimits:
     depth: int = 1000
     items: int = 10_000_000
     bytes: int = 0
+
+
+_PATHS = {"paths": True}  # of a field: relative ones are below the current folder
 
 
 @dataclass
@@ -60,14 +64,14 @@ class Environment:
                        the interpreter goes on
     """
 
-    site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list)
-    extra_paths: Sequence[str | os.PathLike[str]] = field(default_factory=list)
+    site_packages: Sequence[str | os.PathLike[str]] = field(default_factory=list, metadata=_PATHS)
+    extra_paths: Sequence[str | os.PathLike[str]] = field(default_factory=list, metadata=_PATHS)
     private_libraries: Sequence[str] = field(default_factory=list)
     shared_libraries: Sequence[str] = field(default_factory=list)
     preload: Sequence[str] = field(default_factory=list)
     deferred_imports: bool = False
     on_output: Callable[[int, str, str], object] | None = None
-    cache_dir: str | os.PathLike[str] | None = None
+    cache_dir: str | os.PathLike[str] | None = field(default=None, metadata=_PATHS)
     allowed_externs: Sequence[str] | None = None
     memory_limit: int = 0
     value_limits: ValueLimits = ValueLimits()
@@ -98,3 +102,40 @@ class Environment:
     def bare() -> Environment:
         """The standard library only."""
         return Environment()
+
+
+def check(environment: object) -> None:
+    """Error INVALID_ARGUMENT for what is no Environment."""
+    if not isinstance(environment, Environment):
+        what = f"environment: found {environment!r:.200}, expected a deploy.Environment or None"
+        raise Error(ErrorCode.INVALID_ARGUMENT, what)
+
+
+def to_plain(environment: Environment) -> dict[str, Any]:
+    """All fields in a form that JSON has, for another process, whose current folder may be another. Of a function it says only that
+    there is one."""
+    check(environment)
+    return {each.name: _plain(getattr(environment, each.name), each.name, "paths" in each.metadata) for each in fields(environment)}
+
+
+def from_plain(plain: dict[str, Any], on_output: Callable[[int, str, str], object] | None) -> Environment:
+    """The environment that to_plain() was given, with `on_output` in the place of its own function, where it had one."""
+    values = dict(plain)
+    values["value_limits"] = ValueLimits(**values["value_limits"])
+    values["on_output"] = on_output if values["on_output"] else None
+    return Environment(**values)
+
+
+def _plain(value: Any, name: str, is_path: bool) -> Any:
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, (str, bytes, os.PathLike)):
+        text = os.fsdecode(value)
+        return os.path.abspath(text) if is_path else text
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name), f"{name}.{each.name}", False) for each in fields(value)}
+    if callable(value):
+        return True
+    if isinstance(value, Iterable):
+        return [_plain(item, name, is_path) for item in value]
+    raise Error(ErrorCode.INVALID_ARGUMENT, f"{name}: found {value!r:.200}, which no field of a deploy.Environment takes")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deploy._deploy import sign_package
+from deploy._environment import check as check_environment
 from deploy.package import examples, files, main_module, manifest
 from deploy.package.names import Names
 from deploy.package.pickler import Pickler, on_a_large_stack
@@ -122,6 +123,8 @@ def save(
     tell = progress or (lambda text: None)
     path = os.fspath(path)
     files.check_output(path)
+    if environment is not None:
+        check_environment(environment)
     if sign is not None:
         files.check_key(os.fspath(sign))
     intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)

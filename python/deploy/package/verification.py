@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import deploy
+from deploy._environment import to_plain
 from deploy.package import shadow
 from deploy.package.described import described
 from deploy.package.problems import VerificationError
+from deploy.package.relay import relayed
 
 
 @dataclasses.dataclass
@@ -57,7 +59,8 @@ def verify(
 ) -> Verification:
     """Raises VerificationError with all that differs or fails, deploy.Error where the file is no package.
 
-    environment   what the interpreters see, apart from the interned distributions; None: that of the running Python
+    environment   what the interpreters see, apart from the interned distributions; None: that of the running Python. All its fields
+                  count; on_output gets its lines on a thread of this process
     interpreters  how many run the examples at once
     shown_as      the package's name in errors
     """
@@ -67,21 +70,24 @@ def verify(
     if manifest is None:
         raise VerificationError(shown, ["it has no manifest, so there are no examples to repeat (plain torch.package?)"])
     found = described(manifest, shown)
-    environment = environment or deploy.Environment.from_running_python()
+    environment = environment if environment is not None else deploy.Environment.from_running_python()
+    plain = to_plain(environment)
     with tempfile.TemporaryDirectory(prefix="deploy-verify-") as scratch:
         folder = pathlib.Path(scratch)
         interned = [entry.get("distribution") or "" for entry in manifest.get("interned") or ()]
         request = {
             "package": os.path.abspath(path),
             "interpreters": interpreters,
-            "site_packages": shadow.without([os.fspath(p) for p in environment.site_packages], interned, folder),
-            "extra_paths": [*map(os.fspath, environment.extra_paths), *extra_paths],
-            "private_libraries": list(environment.private_libraries),
-            "shared_libraries": list(environment.shared_libraries),
+            "environment": {
+                **plain,
+                "site_packages": shadow.without(plain["site_packages"], interned, folder),
+                "extra_paths": [*plain["extra_paths"], *extra_paths],
+            },
             "callables": found.callables,
             "examples": found.examples,
         }
-        reports = _run(request, folder, shown)
+        with relayed(environment.on_output) as descriptor:
+            reports = _run({**request, "output": descriptor}, folder, shown)
     failures = [text for report in reports for text in report["failures"]]
     if failures:
         raise VerificationError(shown, list(dict.fromkeys(failures)))
@@ -102,10 +108,19 @@ def _run(request: dict[str, Any], folder: pathlib.Path, shown: str) -> list[dict
     home = pathlib.Path(deploy.__file__).parent.parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-P", "-s", "-m", "deploy.package.verification_worker", str(question), str(answer)]
-    process = subprocess.run(
-        command, env={**environment, "PYTHONPATH": str(home)}, cwd=work, capture_output=True, text=True, errors="replace"
-    )
+    said = folder / "stderr"
+    # Files, not pipes: a child that the example leaves behind would hold a pipe open.
+    with said.open("wb") as stderr:
+        process = subprocess.run(
+            command,
+            env={**environment, "PYTHONPATH": str(home)},
+            cwd=work,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=[request["output"]] if request["output"] is not None else [],
+        )
     if process.returncode == 0 and answer.exists():
         return json.loads(answer.read_text())
     ended = f"exit status {process.returncode}" if process.returncode >= 0 else signal.Signals(-process.returncode).name
-    raise VerificationError(shown, [f"its process ended ({ended}): {process.stderr[-4000:].strip() or 'it said nothing'}"])
+    text = said.read_text(errors="replace")[-4000:].strip()
+    raise VerificationError(shown, [f"its process ended ({ended}): {text or 'it said nothing'}"])

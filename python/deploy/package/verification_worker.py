@@ -9,8 +9,9 @@ import sys
 from typing import Any
 
 import deploy
+from deploy._environment import from_plain
+from deploy.package.relay import sender
 
-FIELDS = ("site_packages", "extra_paths", "private_libraries", "shared_libraries")
 CHECK = "deploy_package_check"
 MODULES = {  # what runs inside, by the names that it has there
     "deploy_package_object_parts": "object_parts.py",
@@ -36,7 +37,7 @@ def main(question: str, answer: str) -> None:
     request = json.loads(pathlib.Path(question).read_text())
     reports: list[dict[str, Any]] = []
     try:
-        environment = deploy.Environment(**{name: request[name] for name in FIELDS})
+        environment = from_plain(request["environment"], sender(request["output"]))
         with deploy.InterpreterManager(interpreters=request["interpreters"], environment=environment) as manager:
             for interpreter in manager.interpreters:
                 # An editable installation of the code that is packed would stand in for what the package lacks.
