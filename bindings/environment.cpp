@@ -12,6 +12,15 @@ namespace deploy::bindings {
 
 namespace {
 
+GradMode to_grad_mode(nb::handle name) {
+  const std::string_view found = to_utf8(name, "grad_mode");
+  for (const GradMode mode : {GradMode::kNoGrad, GradMode::kInferenceMode, GradMode::kEnableGrad}) {
+    if (found == to_string(mode)) return mode;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "grad_mode: found " + short_repr(name) + ", expected 'no_grad', 'inference_mode', 'enable_grad' or None");
+}
+
 ValueLimits to_value_limits(nb::handle limits) {
   if (!nb::isinstance(limits, nb::module_::import_("deploy").attr("ValueLimits"))) {
     throw Error(ErrorCode::kInvalidArgument, "value_limits: found " + short_repr(limits) + ", expected a deploy.ValueLimits");
@@ -43,6 +52,7 @@ Environment to_environment(nb::handle environment) {
   if (nb::object allowed = source.attr("allowed_externs"); !allowed.is_none()) {
     result.allowed_externs = to_texts(allowed, "allowed_externs");
   }
+  if (nb::object mode = source.attr("grad_mode"); !mode.is_none()) result.grad_mode = to_grad_mode(mode);
   result.value_limits = to_value_limits(source.attr("value_limits"));
   return result;
 }
@@ -51,7 +61,8 @@ void export_environment(nb::module_& m) {
   m.def("python_version", &python_version,
         "\"3.11\": the version of the Python inside the interpreters, and so of the packages that an Environment may name.");
   m.def(
-      "_venv_site_packages", [](nb::object path) {
+      "_venv_site_packages",
+      [](nb::object path) {
         nb::list folders;
         for (const std::string& folder : Environment::from_venv(to_path(path)).site_packages) {
           folders.append(nb::steal(PyUnicode_DecodeFSDefaultAndSize(folder.data(), static_cast<Py_ssize_t>(folder.size()))));

@@ -4,6 +4,7 @@
 #include "deploy/backtrace.h"
 #include "deploy/environment.h"
 #include "deploy/error.h"
+#include "deploy/grad_mode.h"
 #include "deploy/interpreter.h"
 #include "deploy/manager.h"
 #include "deploy/manifest.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "deploy/export.h"
+#include "deploy/grad_mode.h"
 #include "deploy/output.h"
 #include "deploy/value_limits.h"
 
@@ -48,8 +49,8 @@ struct DEPLOY_API Environment {
 
   // Where the code of packages is unpacked (see LoadOptions). Empty: $XDG_CACHE_HOME/deploy, or ~/.cache/deploy. Made where it does
   // not exist. It and every folder above it have to belong to root or to this user, and nobody else may be able to write in one of
-  // them, unless it is sticky as /tmp is (kEnvironment, see docs/packages.md); symbolic links on the way are resolved first, and have
-  // to be root's or this user's. May be shared by any number of processes, and removed while none runs.
+  // them, unless it is sticky as /tmp is (kEnvironment, see docs/packages.md); symbolic links on the way are resolved first, and
+  // have to be root's or this user's. May be shared by any number of processes, and removed while none runs.
   std::string cache_dir = {};
 
   // Which modules a package may take from this environment; nullopt: all. Patterns (* and ?) of dotted names, each standing for
@@ -66,6 +67,12 @@ struct DEPLOY_API Environment {
   // RuntimeError, in that interpreter alone, which goes on. Without a private heap (see there) it bounds Python's small objects
   // only.
   std::size_t memory_limit = 0;
+
+  // The grad mode of PyTorch for calls of replicated objects, and of Objects that a session got from one, where torch is loaded.
+  // nullopt: what the object's package was written with (GradMode::kNoGrad unless `save` was told otherwise). The results are
+  // equal; what is not recorded for gradients takes less time and memory. Each call leaves its thread as it was. What a session
+  // gets by name (global, import_module) is plain Python, in which gradients are recorded unless the code says otherwise.
+  std::optional<GradMode> grad_mode = {};
 
   // How much may cross in one call (see there).
   ValueLimits value_limits = {};

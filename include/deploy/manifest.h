@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "deploy/export.h"
+#include "deploy/grad_mode.h"
 
 namespace deploy {
 
@@ -24,6 +25,7 @@ struct DEPLOY_API Manifest {
     std::string type;  // "transformers.models.bert.modeling_bert.BertModel"
     std::string method = "__call__";
     std::vector<Argument> signature;
+    std::optional<GradMode> grad_mode = {};  // of its calls (Environment::grad_mode); nullopt: it was written without torch
   };
   // A distribution that travels inside the package, whole.
   struct Distribution {

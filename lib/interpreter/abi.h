@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DEPLOY_ABI_VERSION 4u
+#define DEPLOY_ABI_VERSION 5u
 
 struct DLManagedTensorVersioned;
 
@@ -85,6 +85,9 @@ typedef struct deploy_sink {
   size_t item_bytes;
   int has_failed;  // set by the host during the walk, which fails at its next step; the host knows the reason
 } deploy_sink;
+
+// PyTorch's grad mode for a call.
+typedef enum deploy_grad_mode { DEPLOY_NO_GRAD, DEPLOY_INFERENCE_MODE, DEPLOY_ENABLE_GRAD } deploy_grad_mode;
 
 // What boot needs. All borrowed for the time of the call.
 typedef struct deploy_boot {
@@ -160,6 +163,11 @@ typedef struct deploy_guest {
                         const deploy_text* keywords, size_t keyword_count, deploy_error* error);
   int (*call_value)(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
                     const deploy_text* keywords, size_t keyword_count, deploy_sink* sink, deploy_error* error);
+
+  // Puts the thread into a deploy_grad_mode, for the calls until leave_grad_mode, and returns 0, or -1. `entered` is for that
+  // function, which has to follow; null where torch is not loaded, or on failure: then it must not.
+  int (*enter_grad_mode)(uint32_t mode, deploy_object* entered, deploy_error* error);
+  void (*leave_grad_mode)(deploy_object entered);
 
   int (*to_value)(deploy_object object, deploy_sink* sink, deploy_error* error);
   // The type's qualified name ("torch.Tensor"; builtins without their module), and str(object): on_str of the sink.

@@ -45,7 +45,8 @@ Guest enter(const std::shared_ptr<Object::Handle>& handle) {
 
 // The result of a call on `handle` belongs to the same session.
 Object same_session(const Object::Handle& handle, detail::Reference reference) {
-  return Object(std::make_shared<Object::Handle>(std::move(reference), handle.slot, handle.core_id, handle.serial));
+  return Object(
+      std::make_shared<Object::Handle>(std::move(reference), handle.slot, handle.core_id, handle.serial, handle.grad_mode));
 }
 
 }  // namespace
@@ -65,7 +66,7 @@ Object Object::call_method(std::string_view name, std::vector<Value> args) const
 Object Object::call_method(std::string_view name, std::vector<Value> args,
                            std::vector<std::pair<std::string, Value>> kwargs) const {
   Guest guest = enter(handle_);
-  return same_session(*handle_, guest.call(handle_->reference.get(), name, args, kwargs).value());
+  return same_session(*handle_, guest.call(handle_->reference.get(), name, args, kwargs, handle_->grad_mode).value());
 }
 
 Object Object::attr(std::string_view name) const {

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
+#include "deploy/grad_mode.h"
 #include "deploy/object.h"
 #include "lib/interpreter/interpreter_core.h"
 
@@ -11,8 +13,9 @@ namespace deploy {
 // One reference, and the session that it may be used in.
 struct Object::Handle {
   detail::Reference reference;
-  std::size_t slot, core_id;  // the interpreter
-  std::uint64_t serial;       // the session
+  std::size_t slot, core_id;               // the interpreter
+  std::uint64_t serial;                    // the session
+  std::optional<GradMode> grad_mode = {};  // of calls of it and of what comes out of it; nullopt: as Python has it
 };
 
 namespace detail {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "lib/interpreter/grad_mode.h"
 #include "lib/interpreter/marshal.h"
 #include "lib/interpreter/object_handle.h"
 #include "lib/interpreter/process.h"
@@ -199,22 +200,32 @@ Result<bool> Guest::hasattr(deploy_object object, std::string_view name) {
   return found > 0;
 }
 
-Result<Reference> Guest::call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs) {
+Result<Reference> Guest::call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs,
+                              std::optional<GradMode> grad_mode) {
   Arguments arguments(*core_);
   if (auto set = arguments.set(args, kwargs); !set) return set.failure();
-  return make([&](const deploy_guest& guest, deploy_error* error) {
+  auto result = make([&](const deploy_guest& guest, deploy_error* error) -> deploy_object {
+    const GradScope scope(guest, grad_mode, error);
+    if (scope.failed()) return nullptr;
     return guest.call(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(),
                       arguments.keyword_count(), error);
   });
+  if (!result) return explained(std::move(result.failure()), grad_mode);
+  return result;
 }
 
-Result<Value> Guest::call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs) {
+Result<Value> Guest::call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs,
+                                std::optional<GradMode> grad_mode) {
   Arguments arguments(*core_);
   if (auto set = arguments.set(args, kwargs); !set) return set.failure();
-  return read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
+  auto result = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
+    const GradScope scope(guest, grad_mode, error);
+    if (scope.failed()) return -1;
     return guest.call_value(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(),
                             arguments.keyword_count(), sink, error);
   });
+  if (!result) return explained(std::move(result.failure()), grad_mode);
+  return result;
 }
 
 Result<Value> Guest::to_value(deploy_object object) {
@@ -319,8 +330,8 @@ Result<void> SessionCore::check() const {
   return {};
 }
 
-Object SessionCore::object(Reference reference) const {
-  return Object(std::make_shared<Object::Handle>(std::move(reference), core_->slot(), core_->id(), serial_));
+Object SessionCore::object(Reference reference, std::optional<GradMode> grad_mode) const {
+  return Object(std::make_shared<Object::Handle>(std::move(reference), core_->slot(), core_->id(), serial_, grad_mode));
 }
 
 Result<deploy_object> SessionCore::unwrap(const Object& object) const { return usable_object(object, *core_); }

@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "deploy/grad_mode.h"
 #include "deploy/object.h"
 #include "deploy/value.h"
 #include "lib/interpreter/interpreter_core.h"
@@ -27,9 +29,12 @@ class Guest {
   Result<Reference> attr(deploy_object object, std::string_view name);
   Result<bool> hasattr(deploy_object object, std::string_view name);
 
-  // Calls `object`, or where `method` is not empty its method of that name. call_value converts the result in the same crossing.
-  Result<Reference> call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {});
-  Result<Value> call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {});
+  // Calls `object`, or where `method` is not empty its method of that name, in a grad mode where one is given. call_value converts
+  // the result in the same crossing.
+  Result<Reference> call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {},
+                         std::optional<GradMode> grad_mode = {});
+  Result<Value> call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {},
+                           std::optional<GradMode> grad_mode = {});
 
   Result<Value> to_value(deploy_object object);
   Result<std::string> type_name(deploy_object object);
@@ -77,7 +82,7 @@ class SessionCore : public Guest {
   const std::shared_ptr<InterpreterCore>& interpreter() const { return interpreter_; }
 
   // The public handle on a reference, valid until this session ends; and back, for an Object that may be used in this session.
-  Object object(Reference reference) const;
+  Object object(Reference reference, std::optional<GradMode> grad_mode = {}) const;
   Result<deploy_object> unwrap(const Object& object) const;
 
  private:

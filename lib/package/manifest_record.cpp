@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
+
+#include "deploy/grad_mode.h"
 
 namespace deploy {
 
@@ -78,12 +82,23 @@ class Reader {
   std::string problem_;
 };
 
+std::optional<GradMode> grad_mode_from(std::string_view name) {
+  for (const GradMode mode : {GradMode::kNoGrad, GradMode::kInferenceMode, GradMode::kEnableGrad}) {
+    if (name == to_string(mode)) return mode;
+  }
+  return std::nullopt;
+}
+
 void read_callables(Reader& reader, const Json& json, Manifest& manifest) {
   reader.each_object(json, "callables", manifest.callables, [&](const Json& item, Manifest::Callable& callable) {
     reader.read(item, "package", callable.package);
     reader.read(item, "resource", callable.resource);
     reader.read(item, "type", callable.type);
     reader.read(item, "method", callable.method);
+    std::string mode = manifest.torch.empty() ? "" : to_string(GradMode::kNoGrad);
+    reader.read(item, "grad_mode", mode);
+    callable.grad_mode = grad_mode_from(mode);
+    reader.expect(callable.grad_mode || mode.empty(), "grad_mode", "no_grad, inference_mode or enable_grad");
     reader.each_object(item, "signature", callable.signature, [&](const Json& each, Manifest::Argument& argument) {
       reader.read(each, "name", argument.name);
       reader.read(each, "kind", argument.kind);

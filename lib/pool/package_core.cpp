@@ -207,6 +207,21 @@ Result<const Record*> PackageCore::find(std::string_view package, std::string_vi
                  "package '" + file().path() + "' has no record '" + name + "'; it has: " + file().archive().describe_records()};
 }
 
+bool PackageCore::needs_torch() const {
+  return content_->manifest &&
+         std::ranges::any_of(content_->manifest->externs, [](const Manifest::Extern& each) { return each.module == "torch"; });
+}
+
+std::optional<GradMode> PackageCore::grad_mode(std::string_view package, std::string_view resource) const {
+  if (const auto& set = manager_->environment().grad_mode) return set;
+  if (!content_->manifest) return GradMode::kNoGrad;
+  const auto& callables = content_->manifest->callables;
+  const auto found = std::ranges::find_if(
+      callables, [&](const Manifest::Callable& each) { return each.package == package && each.resource == resource; });
+  if (found != callables.end()) return found->grad_mode;
+  return callables.empty() ? std::nullopt : callables.front().grad_mode;
+}
+
 Result<std::string> PackageCore::load_binary(std::string_view package, std::string_view resource) const {
   const Result<const Record*> record = find(package, resource);
   if (!record) return record.failure();

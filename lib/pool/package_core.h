@@ -53,6 +53,13 @@ class PackageCore : public ReferenceHolder, public std::enable_shared_from_this<
   // Record `<package>/<resource>`: kNotFound with the records there are, kInvalidArgument for a resource in a folder.
   Result<const Record*> find(std::string_view package, std::string_view resource) const;
 
+  // Whether its manifest names torch among the modules that the environment has to have.
+  bool needs_torch() const;
+
+  // Of the calls of an object out of that record, or where the manifest says nothing of it, of the first object that is there to be
+  // called. nullopt: it does not use torch.
+  std::optional<GradMode> grad_mode(std::string_view package, std::string_view resource) const;
+
   Result<std::string> load_binary(std::string_view package, std::string_view resource) const;
 
   void drop_references() noexcept override { handles_.clear(); }

@@ -12,6 +12,10 @@ Result<Reference> PickleRecipe::make(SessionCore& session) const {
   if (!package) return package.failure();
   Result<Reference> made = session.call(*package, "load_pickle", {module_, resource_});
   if (!made) return from_guest(std::move(made.failure()));
+  // What its first call would import: a call that imports torch could not be in a mode of torch.
+  if (package_->needs_torch() && package_->grad_mode(module_, resource_)) {
+    if (const Result<Reference> torch = session.import_module("torch"); !torch) return torch.failure();
+  }
   return made;
 }
 
@@ -34,6 +38,12 @@ Result<std::unique_ptr<Recipe>> DumpRecipe::dump(ManagerCore& manager, SessionCo
     recipe->packages_.push_back(std::move(package));
   }
   return std::unique_ptr<Recipe>(std::move(recipe));
+}
+
+// An object whose code comes from packages runs as what came out of the first of them does.
+std::optional<GradMode> DumpRecipe::grad_mode(const ManagerCore& manager) const {
+  if (const auto& set = manager.environment().grad_mode) return set;
+  return packages_.empty() ? GradMode::kNoGrad : packages_.front()->grad_mode({}, {});
 }
 
 Result<Reference> DumpRecipe::make(SessionCore& session) const {

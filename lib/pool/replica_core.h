@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ class Recipe {
  public:
   virtual ~Recipe() = default;
   virtual Result<Reference> make(SessionCore& session) const = 0;
+  // Of calls of the object; nullopt: it does not use torch.
+  virtual std::optional<GradMode> grad_mode(const ManagerCore& manager) const = 0;
 };
 
 // Out of a package's pickle.
@@ -25,6 +28,7 @@ class PickleRecipe : public Recipe {
   PickleRecipe(std::shared_ptr<PackageCore> package, std::string module, std::string resource)
       : package_(std::move(package)), module_(std::move(module)), resource_(std::move(resource)) {}
   Result<Reference> make(SessionCore& session) const override;
+  std::optional<GradMode> grad_mode(const ManagerCore&) const override { return package_->grad_mode(module_, resource_); }
 
  private:
   const std::shared_ptr<PackageCore> package_;
@@ -37,6 +41,7 @@ class DumpRecipe : public Recipe {
   // Pickles `object`, which lives in the session's interpreter.
   static Result<std::unique_ptr<Recipe>> dump(ManagerCore& manager, SessionCore& session, const Object& object);
   Result<Reference> make(SessionCore& session) const override;
+  std::optional<GradMode> grad_mode(const ManagerCore& manager) const override;
 
  private:
   Value data_;
@@ -50,9 +55,15 @@ class ReplicaCore : public ReferenceHolder {
  public:
   static std::shared_ptr<ReplicaCore> create(std::shared_ptr<ManagerCore> manager, std::unique_ptr<Recipe> recipe);
   ReplicaCore(std::shared_ptr<ManagerCore> manager, std::unique_ptr<Recipe> recipe)
-      : manager_(std::move(manager)), recipe_(std::move(recipe)), replicas_(manager_->size()) {}
+      : manager_(std::move(manager)),
+        recipe_(std::move(recipe)),
+        grad_mode_(recipe_->grad_mode(*manager_)),
+        replicas_(manager_->size()) {}
 
   ManagerCore& manager() const { return *manager_; }
+
+  // In which calls of the object run.
+  std::optional<GradMode> grad_mode() const { return grad_mode_; }
 
   // The object in the session's interpreter; the reference is this object's.
   Result<deploy_object> local(SessionCore& session);
@@ -64,6 +75,7 @@ class ReplicaCore : public ReferenceHolder {
  private:
   const std::shared_ptr<ManagerCore> manager_;
   const std::unique_ptr<Recipe> recipe_;
+  const std::optional<GradMode> grad_mode_;
   std::vector<Reference> replicas_;  // by seat; each is touched by whoever holds that seat
 };
 

@@ -18,7 +18,7 @@ Value call_on_any(detail::ReplicaCore& core, const Timeout& timeout, std::string
   if (!session) session.failure().raise();
   const Result<deploy_object> object = core.local(*session);
   if (!object) object.failure().raise();
-  return session->call_value(*object, method, args, kwargs).value();
+  return session->call_value(*object, method, args, kwargs, core.grad_mode()).value();
 }
 
 }  // namespace

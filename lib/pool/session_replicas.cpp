@@ -33,7 +33,7 @@ Object InterpreterSession::from_replicated(const ReplicatedObject& object) const
   }
   const Result<deploy_object> local = replica.local(session);
   if (!local) local.failure().raise();
-  return session.object(share(session, *local));
+  return session.object(share(session, *local), replica.grad_mode());
 }
 
 ReplicatedObject InterpreterSession::replicate(const Object& object) const {

@@ -59,6 +59,9 @@ class Environment:
                        The standard library is allowed, apart from what "!" takes out: ["numpy", "!subprocess"]. A guard rail, not
                        a sandbox
     value_limits       how much may cross in one call, a ValueLimits
+    grad_mode          "no_grad", "inference_mode" or "enable_grad", the functions of torch: for calls of replicated objects, and of
+                       Objects that a session got from one. None: what the package was written with, "no_grad" unless save() was
+                       told otherwise. What a session gets by name is plain Python, in which gradients are recorded
     memory_limit       how many bytes an interpreter's heap may hold (Interpreter.memory().heap; a bare Python needs 4 MB, torch
                        130 MB); 0: no limit. Beyond it Python code there gets a MemoryError, torch its own RuntimeError, and
                        the interpreter goes on
@@ -75,6 +78,7 @@ class Environment:
     allowed_externs: Sequence[str] | None = None
     memory_limit: int = 0
     value_limits: ValueLimits = ValueLimits()
+    grad_mode: str | None = None
 
     @staticmethod
     def from_venv(path: str | os.PathLike[str]) -> Environment:

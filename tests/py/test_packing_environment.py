@@ -23,6 +23,7 @@ OTHER = {
     "cache_dir": pathlib.Path("/cache"),
     "allowed_externs": ["numpy", "!subprocess"],
     "memory_limit": 1 << 30,
+    "grad_mode": "inference_mode",
     "value_limits": deploy.ValueLimits(depth=7, items=8, bytes=9),
 }
 

@@ -95,6 +95,9 @@ void drop_interrupts();
 inline constexpr std::size_t kBreath = 4096;
 bool breathe();
 
+// grad_mode.cpp: for drop().
+void drop_grad_mode();
+
 // boot.cpp: before boot.
 void use_host_memory(const deploy_host& host);
 
@@ -128,10 +131,12 @@ void release(deploy_object object);                                             
 deploy_object call(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count,
                    const deploy_text* keywords, size_t keyword_count, deploy_error* error);  // objects.cpp
 int call_value(deploy_object object, deploy_text method, const deploy_value* arguments, size_t count, const deploy_text* keywords,
-               size_t keyword_count, deploy_sink* sink, deploy_error* error);    // objects.cpp
-int to_value(deploy_object object, deploy_sink* sink, deploy_error* error);      // values.cpp
-int type_name(deploy_object object, deploy_sink* sink, deploy_error* error);     // objects.cpp
-int str(deploy_object object, deploy_sink* sink, deploy_error* error);           // objects.cpp
-int register_module(deploy_text name, deploy_text source, deploy_error* error);  // modules.cpp
+               size_t keyword_count, deploy_sink* sink, deploy_error* error);     // objects.cpp
+int enter_grad_mode(uint32_t mode, deploy_object* entered, deploy_error* error);  // grad_mode.cpp
+void leave_grad_mode(deploy_object entered);                                      // grad_mode.cpp
+int to_value(deploy_object object, deploy_sink* sink, deploy_error* error);       // values.cpp
+int type_name(deploy_object object, deploy_sink* sink, deploy_error* error);      // objects.cpp
+int str(deploy_object object, deploy_sink* sink, deploy_error* error);            // objects.cpp
+int register_module(deploy_text name, deploy_text source, deploy_error* error);   // modules.cpp
 
 }  // namespace deploy::guest

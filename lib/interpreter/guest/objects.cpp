@@ -115,6 +115,7 @@ bool prepare() { return prepare_tensor_type() && prepare_export() && prepare_int
 void drop() {
   drop_interrupts();
   drop_libraries();
+  drop_grad_mode();
   drop_export();
   drop_types();
   drop_names();

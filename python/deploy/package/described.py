@@ -17,7 +17,7 @@ _LARGEST = 1 << 63
 
 @dataclasses.dataclass
 class Described:
-    callables: list[dict[str, Any]]  # package, resource, method
+    callables: list[dict[str, Any]]  # package, resource, method, grad_mode
     examples: list[dict[str, Any]]  # callable, inputs, outputs, seed, tolerance, threads
 
 
@@ -28,6 +28,7 @@ def described(manifest: dict[str, Any], path: str) -> Described:
             "package": entry.get("package") or "",
             "resource": entry.get("resource") or "",
             "method": entry.get("method") or "__call__",
+            "grad_mode": entry.get("grad_mode") or ("no_grad" if manifest.get("torch") else None),
         }
         for entry in manifest.get("callables") or ()
     ]

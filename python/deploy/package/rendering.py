@@ -82,7 +82,8 @@ def _callable(entry: dict[str, Any]) -> str:
     method = _text(entry, "method", "__call__")
     call = "" if method == "__call__" else f".{method}"
     of = f"{_text(entry, 'package')}/{_text(entry, 'resource')}: {_text(entry, 'type')}"
-    return f"  {of}{call}({_signature(_list(entry, 'signature'))})"
+    mode = f", {_text(entry, 'grad_mode')}" if entry.get("grad_mode") else ""
+    return f"  {of}{call}({_signature(_list(entry, 'signature'))}){mode}"
 
 
 def _example(example: dict[str, Any]) -> str:

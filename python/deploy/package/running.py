@@ -61,14 +61,21 @@ def load(value):
 
 
 def argument(text: str) -> Any:
-    """A command-line argument as a value: a .npy or .pt file, `tensor:[[1, 2]]`, JSON, or else the text itself."""
+    """A command-line argument as a value: a .npy or .pt file, `tensor:[[1, 2]]`, JSON, or else the text itself. What begins like
+    JSON (tensor:, a bracket, a quote) and is none is an Error INVALID_ARGUMENT."""
     if text.endswith((".npy", ".pt")):
         check_input(text)
         return {"deploy_file": os.path.abspath(text)}
+    is_tensor = text.startswith("tensor:")
     try:
-        return {"deploy_tensor": json.loads(text.removeprefix("tensor:"))} if text.startswith("tensor:") else json.loads(text)
-    except ValueError:
-        return text
+        value = json.loads(text.removeprefix("tensor:"))
+    except (ValueError, RecursionError) as error:
+        if not is_tensor and not text.startswith(("[", "{", '"')):
+            return text
+        way_out = "" if is_tensor else f"; the text itself is {json.dumps(text[:60])}"
+        what = "tensor: and JSON" if is_tensor else "JSON"
+        raise Error(ErrorCode.INVALID_ARGUMENT, f"argument {text!r:.200}: expected {what}: {error}{way_out}") from None
+    return {"deploy_tensor": value} if is_tensor else value
 
 
 def run(
@@ -91,8 +98,10 @@ def run(
     called = found.callables[0] if found.callables else {"package": "model", "resource": "model.pkl", "method": "__call__"}
     if example is not None:
         called = found.callables[examples[example]["callable"]]
+    grad_mode = (environment.grad_mode if environment is not None else None) or called.get("grad_mode")
     with deploy.InterpreterManager(environment=environment) as manager:
         manager.register_module("deploy_package_run", _CALL)
+        manager.register_module("deploy_package_grad_modes", pathlib.Path(__file__).with_name("grad_modes.py").read_text())
         package = manager.load_package(pathlib.Path(path))
         model = package.load_pickle(called["package"], called["resource"])
         inputs = package.load_pickle(*examples[example]["inputs"]) if example is not None else None
@@ -102,4 +111,5 @@ def run(
             else:
                 values = session.global_("deploy_package_run", "inputs_of")(list(args), dict(kwargs or {}))
             call = session.global_("deploy_package_run", "call")
-            return call(session.from_replicated(model), method or called["method"], values).to_value()
+            within = session.global_("deploy_package_grad_modes", "within")
+            return within(grad_mode, call, session.from_replicated(model), method or called["method"], values).to_value()

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from deploy._deploy import sign_package
+from deploy._deploy import ErrorCode, sign_package
 from deploy._environment import check as check_environment
-from deploy.package import examples, files, main_module, manifest
+from deploy._error import Error
+from deploy.package import examples, files, grad_modes, main_module, manifest
+from deploy.package.example_call import Call
+from deploy.package.example_call import check as check_example
 from deploy.package.names import Names
 from deploy.package.pickler import Pickler, on_a_large_stack
 from deploy.package.plan import Plan
@@ -99,6 +102,7 @@ def save(
     sign: str | os.PathLike[str] | None = None,
     verify: bool = True,
     tolerance: float | None = None,
+    grad_mode: str | None = None,
     environment: Any = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -113,6 +117,8 @@ def save(
     sign        a file with an Ed25519 private key (PEM)
     verify      load the file in a fresh process without the own code and the interned distributions, repeat the example, compare
     tolerance   how far results may be from the recorded ones, relative and absolute; None: not a bit
+    grad_mode   in which of torch's modes calls run, here and where the package is loaded: "no_grad", "inference_mode" or
+                "enable_grad". None: "no_grad", or "enable_grad" where the example turns out to need gradients
     environment   that of verify (deploy.Environment); None: that of the running Python
     progress    called with a line of text now and then
 
@@ -125,8 +131,12 @@ def save(
     files.check_output(path)
     if environment is not None:
         check_environment(environment)
+    if grad_mode not in (None, *grad_modes.MODES):
+        expected = " or ".join(map(repr, grad_modes.MODES))
+        raise Error(ErrorCode.INVALID_ARGUMENT, f"grad_mode: found {grad_mode!r:.200}, expected {expected}, or None")
     if sign is not None:
         files.check_key(os.fspath(sign))
+    check_example(obj, method, example_args, example_kwargs, tolerance)
     intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)
     names = Names({"__main__": main_module.packaged_name(), "deploy.package.support": SUPPORT_MODULE})
     pickles = _Pickles(names)
@@ -137,7 +147,9 @@ def save(
     entries = []
     if example_args is not None or example_kwargs is not None:
         args, kwargs = tuple(example_args or ()), dict(example_kwargs or {})
-        entry, more = _record_example(pickles, obj, method, args, kwargs, tell, notes, attempt=not problems)
+        call = Call(obj, method, args, kwargs, grad_mode)
+        entry, more = _record_example(pickles, call, tell, notes, attempt=not problems)
+        grad_mode = call.grad_mode
         problems += more
         entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED, "threads": examples.threads()})
 
@@ -155,6 +167,7 @@ def save(
         "type": f"{names.packaged(type(obj).__module__)}.{type(obj).__qualname__}",
         "signature": examples.signature(obj, method),
         "method": method,
+        "grad_mode": grad_mode or grad_modes.DEFAULT if "torch" in sys.modules else None,
     }
     try:
         temporary = _write(path, plan, pickles, described, entries, tell)
@@ -194,17 +207,17 @@ def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
 
 
 def _record_example(
-    pickles: _Pickles, obj: Any, method: str, args: Any, kwargs: Any, tell: Progress, notes: list[str], attempt: bool
+    pickles: _Pickles, call: Call, tell: Progress, notes: list[str], attempt: bool
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Pickles the inputs before the call, which may change them, then the result."""
     inputs, outputs = "0.inputs.pkl", "0.outputs.pkl"
-    problems = pickles.add(f"{EXAMPLES_PACKAGE}/{inputs}", "example", (args, kwargs))
+    problems = pickles.add(f"{EXAMPLES_PACKAGE}/{inputs}", "example", (call.args, call.kwargs))
     entry = {"callable": 0, "inputs": [EXAMPLES_PACKAGE, inputs], "outputs": None}
     if problems or not attempt:
         return entry, problems
     tell("running the example")
     with pickles.libraries_functions_taken_back(), examples.observed_imports() as pickles.imports:
-        result = examples.call(obj, method, args, kwargs)
+        result = call.run(notes)
     record = f"{EXAMPLES_PACKAGE}/{outputs}"
     refused = pickles.add(record, "result", result, gaps=True)
     if record in pickles.records:

@@ -13,12 +13,14 @@ from deploy._environment import from_plain
 from deploy.package.relay import sender
 
 CHECK = "deploy_package_check"
+GRAD_MODES = "deploy_package_grad_modes"
 MODULES = {  # what runs inside, by the names that it has there
     "deploy_package_object_parts": "object_parts.py",
     "deploy_package_comparison": "comparison.py",
     "deploy_package_comparison_arrays": "comparison_arrays.py",
     "deploy_package_comparison_tables": "comparison_tables.py",
     CHECK: "guest_check.py",
+    GRAD_MODES: "grad_modes.py",
 }
 
 
@@ -46,6 +48,7 @@ def main(question: str, answer: str) -> None:
             register_check(manager)
             package = manager.load_package(request["package"])
             for described in request["callables"]:
+                described["grad_mode"] = environment.grad_mode or described["grad_mode"]
                 package.load_pickle(described["package"], described["resource"]).preload()
             for number, example in enumerate(request["examples"]):
                 reports += run_example(manager, package, request["callables"][example["callable"]], number, example)
@@ -66,7 +69,9 @@ def run_example(manager: Any, package: Any, described: Any, number: int, example
             with interpreter.acquire_session() as session:
                 objects = [session.from_replicated(each) for each in (model, inputs, outputs or inputs)]
                 check = session.global_(CHECK, "check")
-                found = check(*objects, described["method"], seed, tolerance, outputs is not None, threads).to_value()
+                within = session.global_(GRAD_MODES, "within")
+                rest = described["method"], seed, tolerance, outputs is not None, threads
+                found = within(described["grad_mode"], check, *objects, *rest).to_value()
         except deploy.Error as error:
             return {"example": number, "failures": [failure(number, error)], "largest": 0.0, "notes": []}
         largest = found["largest"]

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -86,6 +87,29 @@ TEST_F(ManifestRecordTest, AnExampleMayHaveNoRecordedResult) {
       EXPECT_THAT(error.what(), HasSubstr("'outputs' is not "));
     }
   }
+}
+
+TEST_F(ManifestRecordTest, AnObjectsGradModeIsWhatTheManifestSaysOrNoGradWhereItUsesTorch) {
+  const auto parsed = [&](const std::string& members) {
+    const std::string record = R"({"sha256": ")" + digest_of("x") + R"(", "size": 1})";
+    std::ofstream(folder_ / "m.pt", std::ios::binary)
+        << ZipBuilder()
+               .add({"p/.data/extern_modules", ""})
+               .add({"p/a.py", "x"})
+               .add({"p/.data/deploy/manifest.json", R"({"format": 1, "records": {"a.py": )" + record + "}, " + members + "}"})
+               .build();
+    return PackageFile::open((folder_ / "m.pt").string());
+  };
+  const auto mode = [&](const std::string& members) { return parsed(members)->manifest()->manifest.callables.at(0).grad_mode; };
+  EXPECT_EQ(mode(R"("callables": [{}])"), std::nullopt);
+  EXPECT_EQ(mode(R"("callables": [{"grad_mode": null}])"), std::nullopt);
+  EXPECT_EQ(mode(R"("torch": "2.13.0", "callables": [{}])"), GradMode::kNoGrad);
+  EXPECT_EQ(mode(R"("callables": [{"grad_mode": "no_grad"}])"), GradMode::kNoGrad);
+  EXPECT_EQ(mode(R"("callables": [{"grad_mode": "inference_mode"}])"), GradMode::kInferenceMode);
+  EXPECT_EQ(mode(R"("torch": "2.13.0", "callables": [{"grad_mode": "enable_grad"}])"), GradMode::kEnableGrad);
+  EXPECT_THAT(parsed(R"("callables": [{"grad_mode": "off"}])").failure().message,
+              HasSubstr("'grad_mode' is not no_grad, inference_mode or enable_grad"));
+  EXPECT_THAT(parsed(R"("callables": [{"grad_mode": 3}])").failure().message, HasSubstr("'grad_mode' is not a string"));
 }
 
 long resident_kib() {

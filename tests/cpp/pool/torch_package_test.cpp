@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/cpp/pool/pool_testing.h"
@@ -162,6 +163,55 @@ TEST_F(TorchPackageTest, AReplicatedModelSharesMemoryAndWritesStayInTheirInterpr
   EXPECT_TRUE(equal(weights[0], weights[1]));
   *weights[0].data_as<float>() += 1;
   EXPECT_FALSE(equal(weights[0], weights[1]));
+}
+
+// Whether gradients are recorded in a call, and whether it is in inference mode.
+std::string grad_mode_of_calls(InterpreterManager& manager) {
+  std::optional<ReplicatedObject> enabled, inference;
+  {
+    InterpreterSession session = manager.acquire_session();
+    enabled = session.replicate(session.global("torch", "is_grad_enabled"));
+    inference = session.replicate(session.global("torch", "is_inference_mode_enabled"));
+    // What a session gets by name is plain Python.
+    EXPECT_TRUE(session.global("torch", "is_grad_enabled")({}).to_value().as_bool());
+    EXPECT_EQ(session.from_replicated(*enabled)({}).to_value().as_bool(), (*enabled)().as_bool());
+  }
+  const std::string mode = (*enabled)().as_bool() ? "enable_grad" : "no_grad";
+  return (*inference)().as_bool() ? mode + ", inference_mode" : mode;
+}
+
+TEST_F(TorchPackageTest, CallsRecordNothingForGradientsUnlessTheEnvironmentSaysSo) {
+  EXPECT_EQ(grad_mode_of_calls(*manager_), "no_grad");
+  for (const auto& [mode, expected] : {std::pair(GradMode::kNoGrad, "no_grad"), std::pair(GradMode::kEnableGrad, "enable_grad"),
+                                       std::pair(GradMode::kInferenceMode, "no_grad, inference_mode")}) {
+    Environment environment = testing::venv();
+    environment.grad_mode = mode;
+    InterpreterManager manager({.interpreters = 1, .environment = environment});
+    EXPECT_EQ(grad_mode_of_calls(manager), expected);
+  }
+}
+
+TEST_F(TorchPackageTest, AFailedCallLeavesTheThreadInItsMode) {
+  const ReplicatedObject simple = model("simple.pt");
+  EXPECT_THROW(simple(Value("no tensor")), Error);
+  InterpreterSession session = simple.acquire_session();
+  EXPECT_THROW(session.from_replicated(simple)({Value("no tensor")}), Error);
+  EXPECT_TRUE(session.global("torch", "is_grad_enabled")({}).to_value().as_bool());
+}
+
+TEST_F(TorchPackageTest, ACallThatNeedsGradientsSaysHowToGetThem) {
+  const ReplicatedObject simple = model("simple.pt");
+  InterpreterSession session = simple.acquire_session();
+  Object weight = session.from_replicated(simple).attr("weight");
+  try {
+    weight.call_method("sum").call_method("backward");
+    FAIL() << "backward() succeeded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kPython);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("does not require grad"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("the call ran as under torch.no_grad()"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("deploy.package.save(grad_mode=\"enable_grad\")"));
+  }
 }
 
 TEST_F(TorchPackageTest, ATensorOutlivesItsPackageAndItsManager) {
