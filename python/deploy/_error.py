@@ -1,10 +1,21 @@
 """The one exception type of the package."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from deploy._deploy import ErrorCode
 from deploy._text import escaped
 
 # Their messages name things that are in a package file, or in another file that somebody else wrote.
 _OF_FILES = (ErrorCode.INVALID_PACKAGE, ErrorCode.NOT_FOUND, ErrorCode.MISSING_EXTERN, ErrorCode.UNTRUSTED)
+
+
+def _copied(kind: type[Error], args: tuple[Any, ...], attributes: dict[str, Any]) -> Error:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class Error(Exception):
@@ -26,6 +37,10 @@ class Error(Exception):
         self.message = message
         self.python_type = python_type
         self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without __init__: that of a subclass may take anything."""
+        return _copied, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.traceback}" if self.traceback else self.message

@@ -8,12 +8,13 @@ import io
 import os
 import sys
 import time
+import traceback
 from typing import Any
 
 import deploy
 from deploy._error import Error
 from deploy._text import escaped, shown
-from deploy.package import files, rendering
+from deploy.package import files, grad_modes, rendering
 
 _LONGEST_PATH = 4096
 
@@ -28,23 +29,6 @@ def _text(text: str) -> str:
     return escaped(text, keep="\n\t")
 
 
-def _build(target: str) -> tuple[Any, Any, Any]:
-    module_name, colon, name = target.partition(":")
-    if not colon:
-        raise SystemExit(f"deploy: {target!r} is not module:function")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    made: Any = importlib.import_module(module_name)
-    for part in name.split("."):
-        made = getattr(made, part)
-    torch = sys.modules.get("torch")
-    if callable(made) and not isinstance(made, type) and not (torch is not None and isinstance(made, torch.nn.Module)):
-        made = made()
-    if type(made) is tuple and 2 <= len(made) <= 3 and isinstance(made[1], (tuple, list)):
-        return made[0], made[1], made[2] if len(made) == 3 else None
-    return made, None, None
-
-
 def _environment(arguments: argparse.Namespace) -> deploy.Environment | None:
     return deploy.Environment.from_venv(arguments.venv) if arguments.venv else None
 
@@ -56,8 +40,13 @@ def _progress(quiet: bool) -> Any:
 
 def pack(arguments: argparse.Namespace) -> None:
     from deploy.package import save
+    from deploy.package.building import build
 
-    obj, args, kwargs = _build(arguments.target)
+    files.check_output(arguments.output)
+    if arguments.sign is not None:
+        files.check_key(arguments.sign)
+    environment = _environment(arguments)
+    obj, args, kwargs = build(arguments.target)
     summary = save(
         arguments.output,
         obj,
@@ -69,7 +58,8 @@ def pack(arguments: argparse.Namespace) -> None:
         sign=arguments.sign,
         verify=not arguments.no_verify,
         tolerance=arguments.tolerance,
-        environment=_environment(arguments),
+        grad_mode=arguments.grad_mode,
+        environment=environment,
         progress=_progress(arguments.quiet),
     )
     verified = "verified" if summary.verified else "not verified" if arguments.no_verify else "loads, not wholly compared"
@@ -145,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     packing.add_argument("--sign", metavar="KEY.PEM", help="sign with an Ed25519 private key")
     packing.add_argument("--no-verify", action="store_true")
     packing.add_argument("--tolerance", type=float, help="how far results may be from the recorded ones (default: not a bit)")
+    packing.add_argument("--grad-mode", choices=grad_modes.MODES, help="whether calls record gradients (default: no_grad)")
     packing.add_argument("-q", "--quiet", action="store_true")
 
     verifying = command(verify, "repeat a package's examples in a fresh process without what it has inside")
@@ -182,7 +173,28 @@ def main(argv: list[str] | None = None) -> int:
     except Error as error:
         print(f"deploy: {_text(str(error))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("deploy: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # who reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:  # of the code that is packed
+        print(_text(_told(error)), file=sys.stderr)
+        return 1
     return 0
+
+
+def _told(error: Exception) -> str:
+    """The traceback from where it leaves this package, and a line that says what it is."""
+    own = os.path.dirname(os.path.abspath(deploy.__file__)) + os.sep
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename, own):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    last = f"deploy: {type(error).__name__}: {error}" if frames is not None else "deploy: a defect of deploy itself"
+    return "".join(lines) + last
+
+
+def _is_ours(filename: str, own: str) -> bool:
+    return filename.startswith((own, "<frozen importlib")) or filename == importlib.__file__

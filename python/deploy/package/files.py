@@ -21,10 +21,19 @@ _KINDS = (
 
 
 def check_output(path: str) -> None:
-    """Error INVALID_ARGUMENT where something else than a file has the path; nothing needs to be there."""
+    """Error INVALID_ARGUMENT where something else than a file has the path, NOT_FOUND where its folder is missing, SYSTEM where
+    this user may not write into it. Nothing needs to be there."""
     kind = _kind(path)
     if kind:
         raise Error(ErrorCode.INVALID_ARGUMENT, f"cannot write package {path!r}: it is {kind}, expected a file or nothing")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path or path.endswith("/"):
+        raise Error(ErrorCode.INVALID_ARGUMENT, f"cannot write package {path!r}: expected the name of a file")
+    if not os.path.isdir(folder):
+        found = "is no folder" if os.path.exists(folder) else "does not exist: make it first"
+        raise Error(ErrorCode.NOT_FOUND, f"cannot write package {path!r}: {folder!r} {found}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Error(ErrorCode.SYSTEM, f"cannot write package {path!r}: this user may not write into {folder!r}")
 
 
 def check_key(path: str) -> None:
