@@ -38,12 +38,8 @@ DATA_SUFFIXES = {".txt", ".css", ".cfg", ".rst"}
 DATA_FOLDERS = ("venv/scripts",)  # in which each file is data
 
 
-def wanted_files(folder, shadowed=()):
-    """Without what is at the top of the folder under a name of `shadowed`."""
+def wanted_files(folder):
     for root, folders, files in os.walk(folder):
-        if root == folder:
-            folders[:] = [name for name in folders if name not in shadowed]
-            files = [name for name in files if name not in shadowed]
         folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("config-"))
         for name in sorted(files):
             suffix = os.path.splitext(name)[1]
@@ -98,14 +94,16 @@ def main():
     entries = []
     own = os.path.dirname(os.__file__)
     first = options.stdlib
-    folders = [(folder, ()) for folder in options.folders]
-    if not folders:
+    if not options.folders:
         entries += ((path, content, b"") for path, content in grammar_tables(own))
-        # What the distribution packs by itself (lib2to3) is only in this Python's own.
-        folders = [(first, ()), (own, os.listdir(first))] if first else [(own, ())]
-    for folder, shadowed in folders:
-        for file in wanted_files(folder, shadowed):
+    seen = set()
+    # What the distribution packs by itself (lib2to3, most of distutils) is only in this Python's own.
+    for folder in options.folders or filter(None, [first, own]):
+        for file in wanted_files(folder):
             path = os.path.join(options.prefix, os.path.relpath(file, folder))
+            if path in seen and not options.folders:
+                continue
+            seen.add(path)
             with open(file, "rb") as stream:
                 content = stream.read()
             entries.append((path, content, compiled(path, content)))

@@ -33,6 +33,23 @@ assert not wrong, wrong
             "");
 }
 
+// A distribution packs some packages apart (lib2to3, most of distutils), in part or whole.
+TEST(StandardModules, PackagesAreWhole) {
+  BootedGuest guest;
+  EXPECT_EQ(guest.exec(R"(
+import importlib, importlib.util, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+names = ["asyncio.taskgroups", "ctypes.wintypes", "email.mime.text", "json.tool", "xml.dom.minidom", "zoneinfo._zoneinfo"]
+if sys.version_info < (3, 12):
+    names += ["distutils.command.build_ext", "distutils.core", "distutils.version", "distutils.versionpredicate"]
+if importlib.util.find_spec("lib2to3"):
+    names += ["lib2to3.fixes.fix_print", "lib2to3.pgen2.tokenize"]
+for name in names:
+    importlib.import_module(name)
+)"),
+            "");
+}
+
 TEST(StandardModules, AnAbsentOneIsModuleNotFoundWithItsReason) {
   BootedGuest guest;
   EXPECT_EQ(guest.exec(R"(
