@@ -45,11 +45,21 @@ def as_json(reports: list[dict]) -> list[dict]:
 
 
 def page(reports: list[dict], known: list) -> str:
-    lines = [HEAD, "| suite | modules | without a difference | tests | that differ | not explained |", "|---|---|---|---|---|---|"]
+    lines = [
+        HEAD,
+        "| suite | modules that were run | without a difference | tests | that differ | not explained |",
+        "|---|---|---|---|---|---|",
+    ]
     for report in reports:
         differing = report["differences"]
         unknown = sum(1 for difference in differing if not difference.reason)
-        counts = (report["modules"], report["modules"] - len(_modules(report)), report["tests"], len(differing), unknown)
+        counts = (
+            f"{report['modules']} of {report['all']}",
+            report["modules"] - len(_modules(report)),
+            report["tests"],
+            len(differing),
+            unknown,
+        )
         lines.append(f"| {report['suite']} {report['version']} | {' | '.join(map(str, counts))} |")
     lines += ["", "## What differs, and why", "", "| suite | tests | kind | reason |", "|---|---|---|---|"]
     for report in reports:
