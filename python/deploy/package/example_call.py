@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deploy._deploy import ErrorCode
@@ -45,15 +45,17 @@ class Call:
     kwargs: dict[str, Any]
     grad_mode: str | None
 
-    def run(self, notes: list[str]) -> Any:
+    def run(self, inputs: Callable[[], Any], start_over: Callable[[], None], notes: list[str]) -> Any:
+        """The result. `inputs` makes (args, kwargs) for one call; `start_over` undoes what a call changed."""
         try:
-            return self._run(self.grad_mode or grad_modes.DEFAULT)
+            return self._run(self.grad_mode or grad_modes.DEFAULT, inputs())
         except RuntimeError as error:
             if self.grad_mode is not None or not grad_modes.is_reason(error):
                 raise
         self.grad_mode = "enable_grad"
         notes.append("the example needs gradients, so calls of the package run under torch.enable_grad() (grad_mode)")
-        return self._run(self.grad_mode)
+        start_over()
+        return self._run(self.grad_mode, inputs())
 
-    def _run(self, mode: str) -> Any:
-        return grad_modes.within(mode, examples.call, self.obj, self.method, self.args, self.kwargs)
+    def _run(self, mode: str, inputs: Any) -> Any:
+        return grad_modes.within(mode, examples.call, self.obj, self.method, *inputs)

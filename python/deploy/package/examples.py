@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 SEED = 20
@@ -30,6 +31,33 @@ def _seed_library(library: str, value: int) -> None:
         sys.modules[library].manual_seed(value)
 
 
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """At the end the process's generators of random numbers are where they were."""
+    put_back = [_put_back_of(library) for library in ("random", "numpy", "torch") if library in sys.modules]
+    try:
+        yield
+    finally:
+        for function in put_back:
+            function()
+
+
+def _put_back_of(library: str) -> Callable[[], None]:
+    module = sys.modules[library]
+    if library == "random":
+        return functools.partial(module.setstate, module.getstate())
+    if library == "numpy":
+        return functools.partial(module.random.set_state, module.random.get_state())
+    state, cuda = module.get_rng_state(), module.cuda.get_rng_state_all() if module.cuda.is_initialized() else None
+
+    def put_back() -> None:
+        module.set_rng_state(state)
+        if cuda is not None:
+            module.cuda.set_rng_state_all(cuda)
+
+    return put_back
+
+
 def threads() -> int | None:
     """torch's number of threads, which has a part in how sums are rounded; None without torch."""
     return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
@@ -42,6 +70,7 @@ def observed_imports() -> Iterator[set[tuple[str, str]]]:
     found: set[tuple[str, str]] = set()
     statement, function = builtins.__import__, importlib.import_module
     unseeded = {"numpy", "torch"} - set(sys.modules)
+    put_back = []
 
     def note(importer: str, name: str, members: Any = ()) -> None:
         found.add((importer, name))
@@ -49,6 +78,7 @@ def observed_imports() -> Iterator[set[tuple[str, str]]]:
         for library in list(unseeded):
             if _is_complete(library):
                 unseeded.discard(library)
+                put_back.append(_put_back_of(library))
                 _seed_library(library, SEED)
 
     def observe(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -68,6 +98,8 @@ def observed_imports() -> Iterator[set[tuple[str, str]]]:
         yield found
     finally:
         builtins.__import__, importlib.import_module = statement, function
+        for each in put_back:
+            each()
 
 
 def _package_of(namespace: Mapping[str, Any]) -> str:

@@ -9,15 +9,14 @@ They are local functions, which have no name to be found by, so a model that has
   warns. Inside, all of a model is where its tensors were packed from.
 - Libraries add functions that rename the weights of old checkpoints (torch's weight_norm). A packaged model loads no checkpoint.
 
-Nothing here changes the caller's object, but taken_back(), which leaves it as it was before a call.
+Nothing here changes the caller's object.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copyreg
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -117,20 +116,3 @@ class Filter:
         if id(table) not in self._tables:
             self._tables[id(table)] = table, type(table)((key, hook) for key, hook in table.items() if key not in keys)
         return self._tables[id(table)][1]
-
-
-@contextlib.contextmanager
-def taken_back(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """What libraries put into these modules meanwhile is taken out again at the end."""
-    modules = list(modules)
-    before = [(_NOTE in vars(module), {key for keys in _left_out(vars(module)).values() for key in keys}) for module in modules]
-    try:
-        yield
-    finally:
-        for module, (noted, kept) in zip(modules, before, strict=True):
-            for table, keys in _left_out(vars(module)).items():
-                for key in keys:
-                    if key not in kept:
-                        del vars(module)[table][key]
-            if not noted:
-                vars(module).pop(_NOTE, None)

@@ -68,7 +68,16 @@ class Names:
 
     def packaged(self, module: str) -> str:
         """What a module is called in the package."""
-        return self._renamed.get(module, module)
+        unlisted = (name for name, each in self.unlisted.items() if each.namespace.get("__name__") == module)
+        return next(unlisted, self._renamed.get(module, module))
+
+    def of_type(self, obj: Any) -> str:
+        """The name of an object's class, as it is in the package."""
+        kind = type(obj)
+        try:
+            return ".".join(self.find(kind))
+        except NameProblem:
+            return f"{self.packaged(kind.__module__)}.{kind.__qualname__}"
 
     def here(self, module: str, name: str) -> Any:
         """The object that find() gave this module and name for. AttributeError, ImportError."""
@@ -124,9 +133,10 @@ class Names:
     def _unlisted_name(self, obj: Any, name: str | None) -> tuple[str, str] | None:
         """In a module that was run, and is not in sys.modules."""
         qualified = name or getattr(obj, "__qualname__", None)
-        if not isinstance(qualified, str) or "<" in qualified:
+        if not isinstance(qualified, str) or "<" in qualified or not hasattr(obj, "__module__"):
             return None
-        for namespace in _namespaces_around(obj):
+        known = (each.namespace for each in self.unlisted.values() if each.namespace.get("__name__") == obj.__module__)
+        for namespace in itertools.chain(known, _namespaces_around(obj)):
             called, file = namespace.get("__name__"), namespace.get("__file__")
             if not isinstance(called, str) or not isinstance(file, str) or not file.endswith(".py") or not os.path.isfile(file):
                 continue
@@ -135,6 +145,8 @@ class Names:
                     continue
             except AttributeError:
                 continue
+            if called.endswith(".py") or not called.replace(".", "_").isidentifier() or called == "__main__":
+                called = os.path.basename(file)[:-3]  # torch.hub calls it hubconf.py, runpy `<run_path>`
             return self._name_of_unlisted(called, Unlisted(namespace, file)), qualified
         return None
 

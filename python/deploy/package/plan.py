@@ -214,13 +214,13 @@ class Plan:
             self._need_parent(module.rpartition(".")[0], why, required)
         if top == "deploy" and locate("deploy._deploy") is not None:
             return  # told by _follow()
+        if location.file is None and location.search:
+            return  # a namespace package: a folder only
         source = read_source(module, location)
         if source is not None:
             self.own[module] = OwnModule(module, location.is_package, source)
             namespace = getattr(sys.modules.get(module), "__dict__", None)
             self._follow(self.own[module], location.file or module, required, namespace)
-        elif location.file is None and location.search:
-            pass  # a namespace package: a folder only
         elif location.file and EXTENSION_MODULE.search(location.file) and "." not in module:
             self.externs.setdefault(module, Extern(module, None))
             self.notes.append(f"{module} is an extension module ({location.file}): extern")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
+import functools
 import os
 import pathlib
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,10 +16,12 @@ from deploy._deploy import ErrorCode, sign_package
 from deploy._environment import check as check_environment
 from deploy._error import Error
 from deploy.package import examples, files, grad_modes, main_module, manifest
+from deploy.package.draft import Draft
 from deploy.package.example_call import Call
 from deploy.package.example_call import check as check_example
+from deploy.package.given import Given
 from deploy.package.names import Names
-from deploy.package.pickler import Pickler, on_a_large_stack
+from deploy.package.pickles import Pickles
 from deploy.package.plan import Plan
 from deploy.package.problems import PackagingError, Problem
 from deploy.package.zip_writer import ZipWriter
@@ -51,41 +51,6 @@ class Summary:
     externs: dict[str, str | None]
     notes: list[str]
     verified: bool = False
-
-
-class _Pickles:
-    """The pickles of one package, which share names and storages."""
-
-    def __init__(self, names: Names) -> None:
-        self._names = names
-        self.tensors: Any = None
-        if "torch" in sys.modules:
-            from deploy.package.torch_objects import Tensors
-
-            self.tensors = Tensors(names)
-        self.references: dict[str, None] = {}
-        self.problems: list[Problem] = []
-        self.records: dict[str, bytes] = {}
-        self.imports: set[tuple[str, str]] | None = None  # those of the example's call, where there is one
-
-    def libraries_functions_taken_back(self) -> contextlib.AbstractContextManager[None]:
-        """What libraries put into the pickled modules meanwhile is taken out again at the end."""
-        if self.tensors is None:
-            return contextlib.nullcontext()
-        from deploy.package.library_functions import taken_back
-
-        return taken_back(self.tensors.modules)
-
-    def add(self, record: str, root: str, obj: Any, gaps: bool = False) -> list[Problem]:
-        """Pickles `obj`, which is called `root` in what is said of it. The problems, in which case there is no record; with `gaps`
-        there is one if these are parts that may be missing."""
-        stream = io.BytesIO()
-        pickler = Pickler(stream, root, self._names, self.tensors)
-        on_a_large_stack(lambda: pickler.dump(obj))
-        if not pickler.problems or (gaps and pickler.has_gaps_only):
-            self.references.update(pickler.references)
-            self.records[record] = stream.getvalue()
-        return pickler.problems
 
 
 def save(
@@ -138,66 +103,55 @@ def save(
         files.check_key(os.fspath(sign))
     check_example(obj, method, example_args, example_kwargs, tolerance)
     intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)
+    has_example = example_args is not None or example_kwargs is not None
     names = Names({"__main__": main_module.packaged_name(), "deploy.package.support": SUPPORT_MODULE})
-    pickles = _Pickles(names)
+    pickles = Pickles(names, Given() if has_example else None)
+    with Draft(path, tell) as draft:
+        tell("pickling")
+        problems = pickles.add(f"{package.replace('.', '/')}/{resource}", package, obj)
+        notes: list[str] = []
+        entries = []
+        if has_example:
+            call = Call(obj, method, tuple(example_args or ()), dict(example_kwargs or {}), grad_mode)
+            entry, more = _record_example(pickles, draft, call, tell, notes, attempt=not problems)
+            grad_mode = call.grad_mode
+            problems += more
+            entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED, "threads": examples.threads()})
 
-    tell("pickling")
-    problems = pickles.add(f"{package.replace('.', '/')}/{resource}", package, obj)
-    notes: list[str] = []
-    entries = []
-    if example_args is not None or example_kwargs is not None:
-        args, kwargs = tuple(example_args or ()), dict(example_kwargs or {})
-        call = Call(obj, method, args, kwargs, grad_mode)
-        entry, more = _record_example(pickles, call, tell, notes, attempt=not problems)
-        grad_mode = call.grad_mode
-        problems += more
-        entries.append({**entry, "tolerance": tolerance, "seed": examples.SEED, "threads": examples.threads()})
+        tell("deciding what goes in")
+        imports = None if pickles.imports is None else {(names.packaged(module), name) for module, name in pickles.imports}
+        plan = Plan(intern, extern, package, imports)
+        _fill(plan, pickles, names)
+        problems += plan.problems
+        if problems:
+            raise PackagingError(path, problems)
 
-    tell("deciding what goes in")
-    imports = None if pickles.imports is None else {(names.packaged(module), name) for module, name in pickles.imports}
-    plan = Plan(intern, extern, package, imports)
-    _fill(plan, pickles, names)
-    problems += plan.problems
-    if problems:
-        raise PackagingError(path, problems)
-
-    described = {
-        "package": package,
-        "resource": resource,
-        "type": f"{names.packaged(type(obj).__module__)}.{type(obj).__qualname__}",
-        "signature": examples.signature(obj, method),
-        "method": method,
-        "grad_mode": grad_mode or grad_modes.DEFAULT if "torch" in sys.modules else None,
-    }
-    try:
-        temporary = _write(path, plan, pickles, described, entries, tell)
-    except OSError as error:
-        raise files.cannot_write(path, error) from error
-    summary = _summary(path, plan, notes, temporary.stat().st_size, start)
-    try:
+        described = {
+            "package": package,
+            "resource": resource,
+            "type": names.of_type(obj),
+            "signature": examples.signature(obj, method),
+            "method": method,
+            "grad_mode": grad_mode or grad_modes.DEFAULT if "torch" in sys.modules else None,
+        }
+        with draft.writing() as writer:
+            _write_records(writer, plan, pickles, draft.count)
+            writer.write(manifest.RECORD, manifest.build(plan, writer, [described], entries))
+        file = draft.close()
+        summary = _summary(path, plan, notes, file.stat().st_size, start)
         if sign is not None:
-            sign_package(temporary, sign)
+            sign_package(file, sign)
         if verify:
             from deploy.package.verification import verify as run_verification
 
             tell("verifying")
-            found = run_verification(temporary, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
+            found = run_verification(file, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
             summary.verified = found.complete
             summary.notes += found.notes
-        _put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        draft.put_in_place()
     summary.seconds = time.monotonic() - start
     tell("done")
     return summary
-
-
-def _put_in_place(temporary: pathlib.Path, path: str) -> None:
-    files.check_output(path)  # once more: verifying takes a while
-    try:
-        os.replace(temporary, path)
-    except OSError as error:
-        raise files.cannot_write(path, error) from error
 
 
 def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
@@ -207,28 +161,33 @@ def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
 
 
 def _record_example(
-    pickles: _Pickles, call: Call, tell: Progress, notes: list[str], attempt: bool
+    pickles: Pickles, draft: Draft, call: Call, tell: Progress, notes: list[str], attempt: bool
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Pickles the inputs before the call, which may change them, then the result."""
-    inputs, outputs = "0.inputs.pkl", "0.outputs.pkl"
-    problems = pickles.add(f"{EXAMPLES_PACKAGE}/{inputs}", "example", (call.args, call.kwargs))
-    entry = {"callable": 0, "inputs": [EXAMPLES_PACKAGE, inputs], "outputs": None}
+    """Pickles the inputs, runs the example with copies of them, then pickles the result. The object is put back as it was: what the
+    package has of it is what was given, and so is what the caller has."""
+    inputs, outputs = f"{EXAMPLES_PACKAGE}/0.inputs.pkl", f"{EXAMPLES_PACKAGE}/0.outputs.pkl"
+    problems = pickles.add(inputs, "example", (call.args, call.kwargs))
+    entry: dict[str, Any] = {"callable": 0, "inputs": inputs.split("/"), "outputs": None}
     if problems or not attempt:
         return entry, problems
+    pickles.write_storages(draft)
     tell("running the example")
-    with pickles.libraries_functions_taken_back(), examples.observed_imports() as pickles.imports:
-        result = call.run(notes)
-    record = f"{EXAMPLES_PACKAGE}/{outputs}"
-    refused = pickles.add(record, "result", result, gaps=True)
-    if record in pickles.records:
-        entry["outputs"] = [EXAMPLES_PACKAGE, outputs]
-        notes += [f"this part of the example's result is not recorded: {problem}" for problem in refused]
-    else:
-        notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
+    with pickles.put_back(draft, notes):
+        with examples.random_numbers_kept(), examples.observed_imports() as pickles.imports:
+            copies = functools.partial(pickles.copy_of, inputs, (call.args, call.kwargs))
+            result = call.run(copies, functools.partial(pickles.start_over, draft), notes)
+        pickles.look_at_changes(draft)
+        refused = pickles.add(outputs, "result", result, gaps=True)
+        if outputs in pickles.records:
+            entry["outputs"] = outputs.split("/")
+            notes += [f"this part of the example's result is not recorded: {problem}" for problem in refused]
+        else:
+            notes.append(f"the result of the example is not recorded, so verify only runs it: {refused[0]}")
+        pickles.write_storages(draft)
     return entry, []
 
 
-def _fill(plan: Plan, pickles: _Pickles, names: Names) -> None:
+def _fill(plan: Plan, pickles: Pickles, names: Names) -> None:
     for module in pickles.references:
         if module == names.packaged("__main__") and "__main__" in names.used:
             continue
@@ -261,40 +220,7 @@ def _add_main(plan: Plan, names: Names) -> None:
     plan.add_source(names.packaged("__main__"), source, vars(main), main_module.folder())
 
 
-def _write(path: str, plan: Plan, pickles: _Pickles, described: Any, entries: Any, tell: Progress) -> pathlib.Path:
-    """A complete package beside `path`, under a name of its own."""
-    folder, name = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    written = 0
-    told = time.monotonic()
-
-    def count(size: int) -> None:
-        nonlocal written, told
-        written += size
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
-            tell(f"writing: {written >> 20} MiB")
-
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.chmod(stream.fileno(), 0o666 & ~_umask())
-            writer = ZipWriter(stream, pathlib.Path(name).stem or "package")
-            _write_records(writer, plan, pickles, count)
-            writer.write(manifest.RECORD, manifest.build(plan, writer, [described], entries))
-            writer.close()
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return pathlib.Path(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write_records(writer: ZipWriter, plan: Plan, pickles: _Pickles, count: Callable[[int], None]) -> None:
+def _write_records(writer: ZipWriter, plan: Plan, pickles: Pickles, count: Callable[[int], None]) -> None:
     if pickles.tensors is not None:
         pickles.tensors.write(writer, count)
     for record, data in pickles.records.items():

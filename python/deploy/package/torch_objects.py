@@ -1,7 +1,8 @@
 """torch's objects in pickles: storages become records, TorchScript modules and fx graphs are written as torch.package does.
 
-Storages are collected, not copied: write() streams each from where it lies. Those that share memory share a record, whatever the
-types of the tensors over them, so tied weights and views stay tied.
+Storages are collected, not copied: write() streams each from where it lies. Those that share memory share a record,
+whatever the types of the tensors over them, so tied weights and views stay tied. What the example changed of a storage that is in
+the file already is another record, which the result refers to (stored_tensors.py).
 
 TorchScript is written by torch's own serializer, which wants torch's own writer: it gets one in memory, whose records are moved
 over. It hands out the numbers of all storages, so that those of its modules and those of the pickles do not collide.
@@ -9,7 +10,6 @@ over. It hands out the numbers of all storages, so that those of its modules and
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import io
 import itertools
@@ -26,6 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from deploy.package import library_functions, support
 from deploy.package.names import Names
+from deploy.package.stored_tensors import StoredTensors
 from deploy.package.zip_writer import ZipWriter
 
 _BOOKKEEPING = ("version", ".data/version", ".data/serialization_id", "byteorder")
@@ -37,11 +38,10 @@ class Tensors:
     def __init__(self, names: Names) -> None:
         self.sources: dict[str, str] = {}
         self.records: dict[str, bytes] = {}
-        self.modules: list[torch.nn.Module] = []  # all that were pickled
         self.numbers = itertools.count()
         self._filter = library_functions.Filter()
         self._names = names
-        self._storages: dict[str, torch.UntypedStorage] = {}
+        self.stored = StoredTensors()
         self._reduced: dict[int, tuple[Any, Any]] = {}  # id -> the object (kept alive), its persistent id
         self._buffer = io.BytesIO()
         self._torch_writer = torch._C.PyTorchFileWriter(self._buffer)
@@ -68,8 +68,18 @@ class Tensors:
             raise TypeError("its memory is on the meta device: it has a shape and no values")
         location = torch.serialization.location_tag(storage)
         key = str(self._context.get_or_add_storage(storage))
-        self._storages[key] = storage
+        changed = self.stored.changed_copy(key)
+        if changed is not None:
+            storage, key = changed, str(self._context.get_or_add_storage(changed))
+        self.stored.add(key, storage)
         return "storage", kind, key, location, count
+
+    @staticmethod
+    def typed(kind: Any, storage: torch.UntypedStorage) -> Any:
+        """A storage as what the first part of its persistent id says."""
+        if kind is torch.UntypedStorage:
+            return storage
+        return torch.storage.TypedStorage(wrap_storage=storage, dtype=kind.dtype, _internal=True)
 
     def reduce(self, obj: Any) -> Any:
         """How modules are pickled that cannot be as they are, or that would not be whole."""
@@ -77,7 +87,6 @@ class Tensors:
             return self._filter.reduce_handle(obj)
         if not isinstance(obj, torch.nn.Module):
             return NotImplemented
-        self.modules.append(obj)
         if torch.nn.utils.parametrize.is_parametrized(obj):
             # Its class was made for it alone, and refuses to be pickled. Its own class, its state and the names of the parametrized
             # tensors are enough to make it again.
@@ -96,12 +105,8 @@ class Tensors:
     # For the package.
 
     def write(self, writer: ZipWriter, progress: Callable[[int], None]) -> None:
-        """The records of the storages, each from where it lies; then TorchScript's."""
-        for key, storage in self._storages.items():
-            host = storage if storage.device.type == "cpu" else storage.cpu()
-            memory = (ctypes.c_char * host.nbytes()).from_address(host.data_ptr()) if host.nbytes() else b""
-            writer.write(f".data/{key}.storage", memoryview(memory))
-            progress(host.nbytes())
+        """The records of the storages, then TorchScript's."""
+        self.stored.write(writer, progress)
         self._write_script_modules(writer)
         for name, data in self.records.items():
             writer.write(name, data)

@@ -32,8 +32,8 @@ class ZipWriter:
         self._entries: list[tuple[bytes, int, int, int]] = []  # name, crc, size, offset of the local header
         self.digests: dict[str, tuple[str, int]] = {}
 
-    def write(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        """One record. `data` is not copied."""
+    def write(self, name: str, data: bytes | bytearray | memoryview) -> int:
+        """One record. `data` is not copied. Gives where it begins in the file."""
         if name in self.digests:
             raise ValueError(f"two records of the name {name!r}")
         view = memoryview(data).cast("B") if len(data) else memoryview(b"")
@@ -45,8 +45,10 @@ class ZipWriter:
         encoded = f"{self._root}/{name}".encode()
         self._entries.append((encoded, crc, len(view), self._offset))
         self._emit(self._local_header(encoded, crc, len(view)))
+        start = self._offset
         self._emit(view)
         self.digests[name] = (digest.hexdigest(), len(view))
+        return start
 
     def _emit(self, data: bytes | memoryview) -> None:
         self._stream.write(data)
