@@ -15,19 +15,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deploy.package import own_data
 from deploy.package.distributions import EXTENSION_MODULE, SKIPPED_FOLDERS, Distribution, Installed, normalized
-from deploy.package.imports import Import, imports_of, ran
+from deploy.package.imports import Import, imports_of, ran, tops_imported_by
 from deploy.package.patterns import Patterns, stem
 from deploy.package.problems import Problem
-from deploy.package.sources import Location, is_standard, locate, read_source
-
-_IMPORT_LINE = re.compile(rb"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
+from deploy.package.sources import Location, is_inside_an_extension_module, is_standard, locate, read_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +41,10 @@ class OwnModule:
     source: bytes
 
 
-def _inside_an_extension_module(module: str) -> bool:
-    """Such as torch._C._nn, which no file has."""
-    parent = sys.modules.get(module.rpartition(".")[0])
-    return parent is not None and not hasattr(parent, "__path__")
-
-
 class Plan:
     """Filled by the calls of add_*(), in any order; finish() then decides what is left.
 
-    `imports` are the import statements that ran while the example did: (module, top-level name that it imports).
+    `imports` are those that ran while the example did: (module that has the import, module that it imports).
     """
 
     def __init__(
@@ -156,7 +147,7 @@ class Plan:
             top = module.partition(".")[0]
             shared = len(self.installed.with_top(top)) > 1
             names = [module] if shared else [top]
-            if _inside_an_extension_module(module):
+            if is_inside_an_extension_module(module):
                 names.append(module)  # torch.package's importer wants to be told each of these
             for name in names:
                 self.externs.setdefault(name, Extern(name, distribution))
@@ -191,7 +182,7 @@ class Plan:
         imported: set[str] = set()
         for path, file in distribution.files:
             if path.endswith(".py"):
-                imported.update(name.decode() for name in _IMPORT_LINE.findall(file.read_bytes()))
+                imported |= tops_imported_by(file.read_bytes())
         required = {normalized(distribution.name), *distribution.requirements}
         for name in sorted(imported):
             if name in sys.stdlib_module_names:

@@ -71,6 +71,12 @@ def is_standard(name: str) -> bool:
     return location is None or location.file is None or _is_installed(location.file)
 
 
+def is_inside_an_extension_module(module: str) -> bool:
+    """Such as torch._C._nn, which no file has."""
+    parent = sys.modules.get(module.rpartition(".")[0])
+    return parent is not None and not hasattr(parent, "__path__")
+
+
 def is_own(module: str) -> bool:
     """Whether a module that is loaded is of the user's own code."""
     file = getattr(sys.modules.get(module), "__file__", None)
