@@ -42,6 +42,17 @@ def _main_thread_of_a_child():
             thread._set_tstate_lock()
 
 
+def _add_site_builtins():
+    """What `site`, which is not imported here, adds to the builtins of every Python. exit and quit raise SystemExit, which ends a
+    call and never the process."""
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.help = _sitebuiltins._Helper()
+    builtins.copyright = _sitebuiltins._Printer("copyright", sys.copyright)
+    builtins.credits = _sitebuiltins._Printer("credits", "See https://www.python.org for those who make Python.")
+    builtins.license = _sitebuiltins._Printer("license", "See https://www.python.org/psf/license/")
+
+
 def run(paths, first_site, defer_imports, is_subinterpreter=False):
     """`paths` from `first_site` on are site-packages folders."""
     if not is_subinterpreter:
@@ -66,9 +77,7 @@ def run(paths, first_site, defer_imports, is_subinterpreter=False):
 
         deferred.install()
     _open_streams()
-    # As `site` does. They raise SystemExit, which ends a call and never the process.
-    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
-    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    _add_site_builtins()
     site_folders.add(paths[first_site:])
 
 
