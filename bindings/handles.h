@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -75,6 +76,7 @@ struct PackageHandle {
 struct ReplicaHandle {
   std::shared_ptr<ManagerHandle> manager;
   ReplicatedObject object;
+  std::string origin;  // for its repr: where it came from
 };
 
 }  // namespace deploy::bindings

@@ -105,6 +105,30 @@ Tensor exported(nb::handle object) {
   return consume(call_dlpack(resolved, true));
 }
 
+// A type of a library that the process may load, and keep, at any time. Immortal once it was found.
+class LoadedType {
+ public:
+  constexpr LoadedType(const char* module, const char* name) : module_(module), name_(name) {}
+
+  bool is_type_of(nb::handle object) {
+    if (!type_ && !find()) return false;
+    return PyType_IsSubtype(Py_TYPE(object.ptr()), type_);
+  }
+
+ private:
+  bool find() {
+    PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), module_);
+    nb::object type = nb::steal(module ? PyObject_GetAttrString(module, name_) : nullptr);
+    PyErr_Clear();
+    if (!type.is_valid() || !PyType_Check(type.ptr())) return false;
+    type_ = reinterpret_cast<PyTypeObject*>(type.release().ptr());
+    return true;
+  }
+
+  const char *module_, *name_;
+  PyTypeObject* type_ = nullptr;
+};
+
 }  // namespace
 
 bool is_host_tensor(nb::handle object) {
@@ -113,7 +137,16 @@ bool is_host_tensor(nb::handle object) {
 }
 
 Tensor from_host_tensor(nb::handle object) {
-  Tensor result = exported(object);
+  static LoadedType masked_array{"numpy.ma", "MaskedArray"}, ndarray{"numpy", "ndarray"}, torch_tensor{"torch", "Tensor"};
+  const bool is_numpy = ndarray.is_type_of(object);
+  if (is_numpy && masked_array.is_type_of(object)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "its mask would be lost; pass array.filled(value), or array.data and numpy.ma.getmaskarray(array)");
+  }
+  const TensorLibrary library = is_numpy                          ? TensorLibrary::kNumpy
+                                : torch_tensor.is_type_of(object) ? TensorLibrary::kTorch
+                                                                  : TensorLibrary::kAny;
+  Tensor result = exported(object).with_library(library);
   if (!result.data() && result.numel() != 0) {
     throw Error(ErrorCode::kInvalidArgument,
                 "it has " + std::to_string(result.numel()) + " elements and no memory; a fake tensor?");

@@ -49,6 +49,16 @@ void close(const ManagerHandle& self) {
   without_gil([&] { self->close(); });
 }
 
+// For debuggers and logs, and so never an error.
+std::string repr(const ManagerHandle& self) {
+  try {
+    const std::size_t count = self->interpreters().size();
+    return "<deploy.InterpreterManager of " + std::to_string(count) + (count == 1 ? " interpreter>" : " interpreters>");
+  } catch (const Error&) {
+    return "<deploy.InterpreterManager (closed)>";
+  }
+}
+
 }  // namespace
 
 void export_manager(nb::module_& m) {
@@ -86,6 +96,7 @@ void export_manager(nb::module_& m) {
           nb::arg("name"), nb::arg("source"), "Makes `source` importable as module `name` in every interpreter.")
       .def_prop_ro("interpreters", &interpreters, nb::sig("def interpreters(self) -> list[Interpreter]"))
       .def("__len__", [](const ManagerHandle& self) { return self->size(); })
+      .def("__repr__", &repr)
       .def("close", &close,
            "Waits for the calls and sessions that are running; calls that wait, and all later ones, raise Error with code CLOSED. "
            "Then shuts the "

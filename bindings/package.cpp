@@ -9,6 +9,7 @@
 #include "bindings/files.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/refusals.h"
 #include "bindings/text.h"
 #include "bindings/timeout.h"
 #include "bindings/values.h"
@@ -29,9 +30,10 @@ constexpr const char* kReplicaDoc =
 constexpr const char* kCallDoc =
     "Calls the object. Arguments: None, bool, int, float, complex, str, bytes, list, tuple, mappings, and anything with "
     "__dlpack__, whose memory is\n"
-    "shared (a PyTorch tensor that requires grad crosses as if detached). The result comes back as the same plain types; tensors "
-    "as deploy.Tensor.\n"
-    "Raises Error: PYTHON with the traceback, NOT_A_VALUE where an argument or the result has no plain form, CLOSED while the "
+    "shared (a PyTorch tensor that requires grad crosses as if detached) and which arrives as what it is: numpy's as numpy's, "
+    "torch's as torch's. The result comes back as the same plain types, numpy arrays as numpy arrays, other tensors as "
+    "deploy.Tensor; parts of it that have no plain form as deploy.Object, which any thread may use.\n"
+    "Raises Error: PYTHON with the traceback, NOT_A_VALUE where an argument has no plain form, CLOSED while the "
     "manager closes.";
 
 constexpr const char* kPackageDoc =
@@ -46,7 +48,7 @@ nb::object call(const ReplicaHandle& self, nb::args args, nb::kwargs kwargs) {
   const ValueLimits limits = self.object.value_limits();
   Args values = to_args(args, limits);
   Kwargs keywords = to_kwargs(kwargs, limits);
-  return to_python(without_gil([&] { return self.object.call(std::move(values), std::move(keywords)); }));
+  return to_python(without_gil([&] { return self.object.call(std::move(values), std::move(keywords)); }), self.manager);
 }
 
 nb::object call_method(const ReplicaHandle& self, Text name, nb::args args, nb::kwargs kwargs) {
@@ -54,7 +56,8 @@ nb::object call_method(const ReplicaHandle& self, Text name, nb::args args, nb::
   const ValueLimits limits = self.object.value_limits();
   Args values = to_args(args, limits);
   Kwargs keywords = to_kwargs(kwargs, limits);
-  return to_python(without_gil([&] { return self.object.call_method(method, std::move(values), std::move(keywords)); }));
+  return to_python(without_gil([&] { return self.object.call_method(method, std::move(values), std::move(keywords)); }),
+                   self.manager);
 }
 
 // The arguments that name a record.
@@ -71,6 +74,23 @@ nb::list interpreters(const PackageHandle& self) {
   return result;
 }
 
+// For names that this type does not have.
+nb::object no_attribute(const ReplicaHandle&, nb::str name) {
+  const std::string text = attribute_name(name);
+  throw nb::attribute_error(("deploy.ReplicatedObject has no attribute '" + text +
+                             "'. A method of the object is called by model.call_method('" + text +
+                             "', ...); an attribute is read in a session: with model.acquire_session() as session: "
+                             "session.from_replicated(model).attr('" +
+                             text + "')")
+                                .c_str());
+}
+
+void no_attribute_write(const ReplicaHandle&, nb::str name, nb::handle) {
+  throw nb::attribute_error(("deploy.ReplicatedObject takes no attribute '" + attribute_name(name) +
+                             "'. Writes stay in one interpreter: set it before the object is packed, or give it to the call")
+                                .c_str());
+}
+
 void export_replica(nb::module_& m) {
   nb::class_<ReplicaHandle>(m, "ReplicatedObject", kReplicaDoc)
       .def("__call__", &call, nb::sig("def __call__(self, /, *args, **kwargs) -> object"), kCallDoc)
@@ -79,7 +99,7 @@ void export_replica(nb::module_& m) {
       .def(
           "with_timeout",
           [](const ReplicaHandle& self, double seconds) {
-            return ReplicaHandle{self.manager, self.object.with_timeout(to_timeout(seconds))};
+            return ReplicaHandle{self.manager, self.object.with_timeout(to_timeout(seconds)), self.origin};
           },
           nb::arg("seconds"),
           "The same object, whose calls have to be over `seconds` after they are made, the wait for an interpreter included: "
@@ -94,7 +114,10 @@ void export_replica(nb::module_& m) {
           [](const ReplicaHandle& self) {
             return std::make_unique<SessionHandle>(self.manager, without_gil([&] { return self.object.acquire_session(); }));
           },
-          "A session on a free interpreter; session.from_replicated(this) is the object there.");
+          "A session on a free interpreter; session.from_replicated(this) is the object there.")
+      .def("__repr__", [](const ReplicaHandle& self) { return text_object("<deploy.ReplicatedObject " + self.origin + ">"); })
+      .def("__getattr__", &no_attribute)
+      .def("__setattr__", &no_attribute_write);
 }
 
 }  // namespace
@@ -106,7 +129,8 @@ void export_package(nb::module_& m) {
           "load_pickle",
           [](const PackageHandle& self, Text package, Text resource) {
             const Record record(package, resource);
-            return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(record.package, record.name); })};
+            return ReplicaHandle{self.manager, without_gil([&] { return self.package.load_pickle(record.package, record.name); }),
+                                 std::string(record.package) + "/" + std::string(record.name) + " of " + self.package.path()};
           },
           nb::arg("package"), nb::arg("resource"),
           "Unpickles the record <package>/<resource> on one interpreter now, and on the others at their first use. Raises Error: "

@@ -1,6 +1,9 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
+
+#include <string>
 
 #include "bindings/exports.h"
 #include "bindings/gil.h"
@@ -19,6 +22,16 @@ constexpr const char* kSessionDoc =
     "that acquired it (Error with code WRONG_SESSION otherwise). Sessions nest. The other calls of the manager wait for the "
     "interpreter\n"
     "while it is held: keep sessions short.";
+
+// For debuggers and logs, and so never an error.
+std::string repr(const SessionHandle& self) {
+  if ((*self).closed()) return "<deploy.InterpreterSession (closed)>";
+  try {
+    return "<deploy.InterpreterSession of interpreter " + std::to_string((*self).interpreter().id()) + ">";
+  } catch (const Error&) {
+    return "<deploy.InterpreterSession (another thread's)>";
+  }
+}
 
 }  // namespace
 
@@ -55,7 +68,7 @@ void export_session(nb::module_& m) {
       .def(
           "replicate",
           [](SessionHandle& self, const Object& object) {
-            return ReplicaHandle{self.manager(), without_gil([&] { return self->replicate(object); })};
+            return ReplicaHandle{self.manager(), without_gil([&] { return self->replicate(object); }), "of an object of a session"};
           },
           nb::arg("object"),
           "A copy of an Object that every interpreter of the manager can make: pickled now, its tensors moved into memory that all "
@@ -76,6 +89,7 @@ void export_session(nb::module_& m) {
           "byte "
           "code. That call\n"
           "raises Error with code CANCELLED; the session goes on. Any thread may call this, and returns at once.")
+      .def("__repr__", &repr)
       .def_prop_ro("interpreter",
                    [](SessionHandle& self) { return std::make_shared<InterpreterHandle>(self.manager(), self->interpreter()); })
       .def_prop_ro("closed", [](SessionHandle& self) { return self->closed(); })

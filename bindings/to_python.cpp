@@ -1,5 +1,9 @@
+#include <nanobind/stl/shared_ptr.h>
+
 #include <vector>
 
+#include "bindings/handles.h"
+#include "bindings/tensor_elements.h"
 #include "bindings/values.h"
 #include "deploy/error.h"
 
@@ -12,8 +16,35 @@ nb::object checked(PyObject* object) {
   return nb::steal(object);
 }
 
+using Manager = std::shared_ptr<ManagerHandle>;
+
+// numpy.asarray; null where this process has no numpy. Immortal once it was found.
+PyObject* numpy_asarray() {
+  static PyObject* asarray = nullptr;
+  static bool absent = false;
+  if (asarray || (absent && !PyDict_GetItemString(PyImport_GetModuleDict(), "numpy"))) return asarray;
+  nb::object numpy = nb::steal(PyImport_ImportModule("numpy"));
+  if (numpy.is_valid()) asarray = PyObject_GetAttrString(numpy.ptr(), "asarray");
+  PyErr_Clear();
+  absent = asarray == nullptr;
+  return asarray;
+}
+
+nb::object convert_tensor(const Tensor& tensor) {
+  nb::object own = nb::cast(tensor);
+  if (tensor.library() != TensorLibrary::kNumpy || tensor.device().type != 1 || !buffer_format(tensor.dtype())) return own;
+  PyObject* asarray = numpy_asarray();
+  return asarray ? checked(PyObject_CallOneArg(asarray, own.ptr())) : own;
+}
+
+nb::object convert_object(const Object& object, const Manager& manager) {
+  nb::object result = nb::cast(object);
+  if (manager && !object.has_session()) keep_with(result, nb::cast(manager));
+  return result;
+}
+
 // A leaf, or an empty container of the right size.
-nb::object begin(const Value& value) {
+nb::object begin(const Value& value, const Manager& manager) {
   switch (value.kind()) {
     case Value::Kind::kNone:
       return nb::none();
@@ -36,9 +67,9 @@ nb::object begin(const Value& value) {
     case Value::Kind::kDict:
       return checked(PyDict_New());
     case Value::Kind::kTensor:
-      return nb::cast(value.as_tensor());
+      return convert_tensor(value.as_tensor());
     case Value::Kind::kObject:
-      return nb::cast(value.as_object());
+      return convert_object(value.as_object(), manager);
   }
   throw Error(ErrorCode::kInternal, "a Value of unknown kind");
 }
@@ -76,9 +107,11 @@ struct Level {
 
 }  // namespace
 
+void keep_with(nb::handle object, nb::handle kept) { NB_CALL(keep_alive_py)(NB_CTX, object.ptr(), kept.ptr()); }
+
 // Depth first, with the containers around the item that is made on a stack of its own.
-nb::object to_python(const Value& value) {
-  nb::object object = begin(value);
+nb::object to_python(const Value& value, const Manager& manager) {
+  nb::object object = begin(value, manager);
   if (!is_container(value)) return object;
   std::vector<Level> levels;
   levels.push_back({&value, std::move(object)});
@@ -86,7 +119,7 @@ nb::object to_python(const Value& value) {
     Level& level = levels.back();
     if (!level.is_full()) {
       const Value& item = level.next_item();
-      object = begin(item);
+      object = begin(item, manager);
       if (is_container(item)) {
         levels.push_back({&item, std::move(object)});
       } else {

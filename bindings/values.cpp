@@ -11,6 +11,7 @@
 
 #include "bindings/errors.h"
 #include "bindings/host_tensors.h"
+#include "bindings/refusals.h"
 #include "bindings/text.h"
 
 namespace deploy::bindings {
@@ -19,6 +20,12 @@ namespace {
 
 // A message spells this many of the innermost steps.
 constexpr std::size_t kSpeltSteps = 12;
+
+// A container that is inside itself is looked for from this many of the outermost levels.
+constexpr std::size_t kCheckedLevels = 64;
+
+// A key of a path has at most so many characters.
+constexpr std::size_t kSpeltKey = 60;
 
 // Once in so many objects Ctrl-C is looked for.
 constexpr std::size_t kSignals = 65536;
@@ -57,7 +64,9 @@ Value convert_tensor(nb::handle object) {
   try {
     return from_host_tensor(object);
   } catch (const nb::python_error& error) {
-    throw NoValue{"a " + name_of_type(object) + " that cannot be exported with DLPack (" + describe(error) + ")"};
+    const std::string type = name_of_type(object);
+    throw NoValue{"a " + type + " that cannot be exported with DLPack (" + describe(error) + ")" +
+                  (type == "numpy.ndarray" ? "; pass array.tolist(), or an array of numbers" : "")};
   } catch (const Error& error) {
     throw NoValue{"a " + name_of_type(object) + " that cannot be exported with DLPack (" + error.message() + ")"};
   }
@@ -79,10 +88,11 @@ bool is_numpy_scalar(nb::handle object) {
   return result == 1;
 }
 
-[[noreturn]] void throw_no_value(nb::handle object) {
+[[noreturn]] void throw_no_value(nb::handle object, const std::string& instead) {
   throw NoValue{"a " + name_of_type(object) +
                 ", expected None, bool, int, float, complex, str, bytes, list, tuple, a mapping, anything with "
-                "__dlpack__, or an Object of the same session"};
+                "__dlpack__, or an Object of the same session" +
+                instead};
 }
 
 // Converts one object after the other, depth first; the containers around the one that is converted are on a stack.
@@ -97,6 +107,7 @@ class Reader {
  private:
   struct Level {
     Value::Kind kind;
+    nb::object container;
     nb::object source;  // a list or tuple; of a mapping the list of its items
     Py_ssize_t next = 0;
     nb::object key = {}, item = {};  // what is converted now; of a list or tuple there is no key
@@ -107,7 +118,7 @@ class Reader {
 
   std::optional<Value> begin(nb::handle object);
   std::optional<Value> begin_other(nb::handle object);
-  void open(Value::Kind kind, nb::object source);
+  void open(Value::Kind kind, nb::handle container, nb::object source);
   nb::object items_of(nb::handle mapping);
   nb::object next(Level& level);
   static bool is_at_end(const Level& level);
@@ -116,6 +127,7 @@ class Reader {
   Value convert(nb::handle object);
   Value convert_bytes(const char* data, Py_ssize_t size);
   std::string path() const;
+  void check_depth(nb::handle container);
   void take_bytes(std::size_t bytes);
   [[noreturn]] void throw_too_many_items() const;
 
@@ -139,13 +151,29 @@ void Reader::throw_too_many_items() const {
                 "in each); pass large data as tensors, or raise the limit"};
 }
 
-// Checks the size as it is now; it may change while the items are converted, as __dlpack__ of one of them may run any code.
-void Reader::open(Value::Kind kind, nb::object source) {
-  if (levels_.size() >= limits_.depth) {
-    throw NoValue{"nesting deeper than " + std::to_string(limits_.depth) +
-                  " levels, which is the limit (Environment.value_limits.depth); a container that contains itself?"};
+// Fails, for containers that are inside each other too deep. Where one is inside itself, the path ends at the place where it is met
+// again.
+void Reader::check_depth(nb::handle container) {
+  const auto is_same = [](nb::handle one, const Level& other) { return one.is(other.container); };
+  for (std::size_t first = 0; first < levels_.size(); ++first) {
+    for (std::size_t again = first + 1; again <= levels_.size(); ++again) {
+      const nb::handle found = again < levels_.size() ? nb::handle(levels_[again].container) : container;
+      if (!is_same(found, levels_[first])) continue;
+      const std::string type = name_of_type(found);
+      levels_.resize(again);
+      throw NoValue{"a " + type + " that contains itself, " + std::to_string(again - first) +
+                    (again - first == 1 ? " level" : " levels") + " further in; pass a tree"};
+    }
+    if (first == kCheckedLevels) break;
   }
-  Level& level = levels_.emplace_back(Level{kind, std::move(source)});
+  throw NoValue{"nesting deeper than " + std::to_string(limits_.depth) +
+                " levels, which is the limit (Environment.value_limits.depth)"};
+}
+
+// Checks the size as it is now; it may change while the items are converted, as __dlpack__ of one of them may run any code.
+void Reader::open(Value::Kind kind, nb::handle container, nb::object source) {
+  if (levels_.size() >= limits_.depth) check_depth(container);
+  Level& level = levels_.emplace_back(Level{kind, nb::borrow(container), std::move(source)});
   const auto size = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(level.source.ptr()));
   if (size > (kind == Value::Kind::kDict ? items_left_ / 2 : items_left_)) throw_too_many_items();
   if (kind == Value::Kind::kDict) {
@@ -160,7 +188,8 @@ nb::object Reader::items_of(nb::handle mapping) {
   if (PyDict_CheckExact(mapping.ptr())) return checked(PyDict_Items(mapping.ptr()));
   nb::object view = mapping.attr("items")();
   if (!Py_TYPE(view.ptr())->tp_iter && !PySequence_Check(view.ptr())) {
-    throw NoValue{"a " + name_of_type(mapping) + " whose items() gave a " + name_of_type(view) + " instead of pairs of (key, value)"};
+    throw NoValue{"a " + name_of_type(mapping) + " whose items() gave a " + name_of_type(view) +
+                  " instead of pairs of (key, value)"};
   }
   nb::object iterator = checked(PyObject_GetIter(view.ptr()));
   nb::object items = checked(PyList_New(0));
@@ -173,7 +202,8 @@ nb::object Reader::items_of(nb::handle mapping) {
     if (!PyTuple_Check(item.ptr()) || PyTuple_GET_SIZE(item.ptr()) != 2) {
       throw NoValue{"a " + name_of_type(mapping) + " whose items() gave a " + name_of_type(item) + " instead of a (key, value)"};
     }
-    if (PyList_Append(items.ptr(), item.ptr()) != 0 || (count % kSignals == 0 && PyErr_CheckSignals() != 0)) throw nb::python_error();
+    if (PyList_Append(items.ptr(), item.ptr()) != 0 || (count % kSignals == 0 && PyErr_CheckSignals() != 0))
+      throw nb::python_error();
   }
   if (PyErr_Occurred()) throw nb::python_error();
   return items;
@@ -188,14 +218,18 @@ std::optional<Value> Reader::begin_other(nb::handle object) {
   }
   if (is_host_tensor(object)) return convert_tensor(object);
   if (is_mapping(object)) {
-    open(Value::Kind::kDict, items_of(object));
+    open(Value::Kind::kDict, object, items_of(object));
     return std::nullopt;
   }
   if (is_numpy_scalar(object)) {
     nb::object item = object.attr("item")();
-    if (!is_numpy_scalar(item)) return begin(item);
+    if (PyBool_Check(item.ptr()) || PyLong_CheckExact(item.ptr()) || PyFloat_Check(item.ptr()) || PyComplex_Check(item.ptr()) ||
+        PyUnicode_Check(item.ptr()) || PyBytes_Check(item.ptr()) || PyTuple_Check(item.ptr())) {
+      return begin(item);
+    }
+    throw_no_value(item, way_out(object));
   }
-  throw_no_value(object);
+  throw_no_value(object, way_out(object));
 }
 
 std::optional<Value> Reader::begin(nb::handle object) {
@@ -209,9 +243,9 @@ std::optional<Value> Reader::begin(nb::handle object) {
     take_bytes(text.size());
     return Value(text);
   }
-  if (PyList_Check(o)) return open(Value::Kind::kList, nb::borrow(object)), std::nullopt;
-  if (PyTuple_Check(o)) return open(Value::Kind::kTuple, nb::borrow(object)), std::nullopt;
-  if (PyDict_Check(o)) return open(Value::Kind::kDict, items_of(object)), std::nullopt;
+  if (PyList_Check(o)) return open(Value::Kind::kList, object, nb::borrow(object)), std::nullopt;
+  if (PyTuple_Check(o)) return open(Value::Kind::kTuple, object, nb::borrow(object)), std::nullopt;
+  if (PyDict_Check(o)) return open(Value::Kind::kDict, object, items_of(object)), std::nullopt;
   if (PyBytes_Check(o)) return convert_bytes(PyBytes_AS_STRING(o), PyBytes_GET_SIZE(o));
   if (PyByteArray_Check(o)) return convert_bytes(PyByteArray_AS_STRING(o), PyByteArray_GET_SIZE(o));
   if (PyComplex_Check(o)) return Value(std::complex<double>(PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o)));
@@ -274,13 +308,21 @@ Value Reader::convert(nb::handle object) {
   return *std::move(value);
 }
 
+std::string spelt_key(nb::handle key) {
+  std::string text = short_repr(key);
+  if (text.size() <= kSpeltKey) return text;
+  std::size_t end = kSpeltKey;
+  while (end > 0 && (text[end] & 0xc0) == 0x80) --end;  // not inside of a character
+  return text.substr(0, end) + "...";
+}
+
 // "[1]['key'][0]".
 std::string Reader::path() const {
   const std::size_t first = levels_.size() > kSpeltSteps ? levels_.size() - kSpeltSteps : 0;
   std::string text = first ? "[...]" : "";
   for (std::size_t i = first; i < levels_.size(); ++i) {
     const Level& level = levels_[i];
-    text += level.kind == Value::Kind::kDict ? "[" + short_repr(level.key) + "]" : "[" + std::to_string(level.next - 1) + "]";
+    text += level.kind == Value::Kind::kDict ? "[" + spelt_key(level.key) + "]" : "[" + std::to_string(level.next - 1) + "]";
   }
   return text;
 }
@@ -289,8 +331,7 @@ Value Reader::read(nb::handle object, std::string_view what) {
   try {
     return convert(object);
   } catch (const NoValue& found) {
-    throw Error(ErrorCode::kNotAValue,
-                std::string(what) + path() + " cannot be handed to an interpreter: found " + found.message);
+    throw Error(ErrorCode::kNotAValue, std::string(what) + path() + " cannot be handed to an interpreter: found " + found.message);
   }
 }
 

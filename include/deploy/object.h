@@ -14,10 +14,17 @@ namespace deploy {
 class InterpreterSession;
 class Value;
 
-// A handle on one Python object of one interpreter, held through a session. Copies share the reference; the last one
-// releases it. Usable only while its session is open and only on that session's thread; any use after the session
-// ended, or as an argument on another interpreter, throws kWrongSession. Dropping a handle is allowed anywhere at any time: the
-// reference is then given back when the interpreter is next entered.
+// A handle on one Python object of one interpreter. Copies share the reference; the last one releases it. Dropping a handle is
+// allowed anywhere at any time: the reference is then given back when the interpreter is next entered.
+//
+// One that a session gave belongs to that session (has_session()): it is usable only while the session is open, and only on its
+// thread. Any use after the session ended, or as an argument on another interpreter, throws kWrongSession.
+//
+// One in the result of a ReplicatedObject's call stands for a part that has no Value form. It belongs to no session: any thread may
+// use it at any time. Each use of it waits until its interpreter is free and enters it for as long as it takes, and the Objects
+// that it gives are of this kind too. Sessions of its interpreter take it as an argument; a call of a ReplicatedObject with it runs
+// on its interpreter. It does not keep the interpreter: kClosed once that has ended, or while its manager closes.
+//
 // A Python exception throws kPython, and the session goes on.
 class DEPLOY_API Object {
  public:
@@ -39,6 +46,9 @@ class DEPLOY_API Object {
   Object attr(std::string_view name) const;
   // False only for AttributeError; any other exception is thrown.
   bool hasattr(std::string_view name) const;
+
+  // Whether it belongs to a session (see above).
+  bool has_session() const noexcept;
 
   // The plain data form (see Value). Throws kNotAValue, naming the type, where it has none.
   Value to_value() const;

@@ -23,8 +23,10 @@ class ReplicaCore;
 // were made in; tensors loaded from a package or a replica share clean pages between interpreters and are copied on write.
 class DEPLOY_API ReplicatedObject {
  public:
-  // Arguments and results cross as Values (see there); tensors share memory. Throws kPython with the traceback, kNotAValue where
-  // the result has no Value form, kClosed while the manager closes.
+  // Arguments and results cross as Values (see there); tensors share memory. Parts of the result that have no Value form come as
+  // Objects that belong to no session; with such an Object among the arguments the call runs on its interpreter (deploy/object.h).
+  // Throws kPython with the traceback, kNotAValue where the result is more than the ValueLimits, kWrongSession for Objects of two
+  // interpreters, kClosed while the manager closes.
   Value call(Args args, Kwargs kwargs = {}) const;
   Value call_method(std::string_view name, Args args = {}, Kwargs kwargs = {}) const;
   Value operator()(Args args) const { return call(std::move(args)); }

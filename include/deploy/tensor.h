@@ -55,6 +55,16 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
+// The library whose kind of array a tensor is in Python. Of the tensors that a host makes and does not mark (kAny), an interpreter
+// makes torch.Tensors where its environment has torch, else numpy.ndarrays where it has numpy, else objects with the buffer and
+// DLPack protocols; so it does with those marked kTorch. One marked kNumpy becomes a numpy.ndarray; the call fails where the
+// environment has no numpy. What numpy cannot hold (bfloat16, memory of a device) is as kAny. A tensor in a result says what the
+// Python code gave, and so goes back as the same: a scikit-learn model's ndarray is the next one's ndarray.
+enum class TensorLibrary : std::uint8_t { kAny, kTorch, kNumpy };
+
+// "any", "torch", "numpy".
+DEPLOY_API const char* to_string(TensorLibrary library) noexcept;
+
 // A handle on a strided, n-dimensional array whose memory somebody else may own. Copies are cheap and share the memory;
 // it is freed when the last handle, here or in an interpreter, is gone. Handles may be copied, read and dropped on any thread;
 // dropping one that came out of an interpreter never blocks on that interpreter. Writes to the elements are the
@@ -91,6 +101,15 @@ class DEPLOY_API Tensor {
   bool is_contiguous() const;
   bool read_only() const;
 
+  TensorLibrary library() const noexcept { return library_; }
+  // A handle on the same memory that arrives in Python as that library's kind of array:
+  // model(x.with_library(TensorLibrary::kNumpy)).
+  Tensor with_library(TensorLibrary library) const {
+    Tensor result = *this;
+    result.library_ = library;
+    return result;
+  }
+
   // The first element (byte_offset applied). May be null where numel() is 0. A device pointer unless device().type is 1.
   void* data() const;
 
@@ -107,6 +126,7 @@ class DEPLOY_API Tensor {
   explicit Tensor(std::shared_ptr<const Block> block) noexcept : managed_(std::move(block)) {}
   void check_element_size(std::size_t size) const;
   std::shared_ptr<const Block> managed_;
+  TensorLibrary library_ = TensorLibrary::kAny;
 };
 
 }  // namespace deploy

@@ -172,7 +172,7 @@ inline Value from_tensor(const at::Tensor& tensor) {
     detail::throw_not_convertible(std::string("an at::Tensor of ") + c10::toString(tensor.scalar_type()));
   }
   try {
-    return Tensor::from_dlpack(managed);
+    return Tensor::from_dlpack(managed).with_library(TensorLibrary::kTorch);
   } catch (...) {
     managed->deleter(managed);
     throw;

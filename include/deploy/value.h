@@ -21,9 +21,11 @@ namespace deploy {
 //
 //   None bool int float complex str bytes   list tuple dict   Tensor   Object
 //
-// From Python: a subclass converts as its base; any Mapping (Hugging Face's ModelOutput too) is a dict, a named tuple a tuple;
-// whatever has __dlpack__ is a Tensor. An int outside int64 and any other type raise kNotAValue, naming the type.
-// An Object appears only in arguments, and only on its own session.
+// From Python: a subclass converts as its base; any Mapping (Hugging Face's ModelOutput too) is a dict, a named tuple a tuple, a
+// dataclass a dict of its fields; whatever has __dlpack__ is a Tensor, except a numpy.ma.MaskedArray, whose mask would be lost. An
+// int outside int64 and any other type have no Value form. In the result of a ReplicatedObject's call they are Objects that belong
+// to no session (deploy/object.h); Object::to_value() throws kNotAValue, naming the type. In arguments an Object is of the session
+// that the call is made in, or of none. docs/values.md has examples.
 class DEPLOY_API Value {
  public:
   enum class Kind : std::uint8_t { kNone, kBool, kInt, kFloat, kComplex, kStr, kBytes, kList, kTuple, kDict, kTensor, kObject };

@@ -48,8 +48,12 @@ typedef enum deploy_kind {
   DEPLOY_OBJECT
 } deploy_kind;
 
+// The library whose kind of array a tensor is to be, or was, in Python; the numbers of deploy::TensorLibrary.
+typedef enum deploy_library { DEPLOY_ANY_LIBRARY, DEPLOY_TORCH, DEPLOY_NUMPY } deploy_library;
+
 typedef struct deploy_value {
-  uint32_t kind;  // a deploy_kind
+  uint32_t kind;     // a deploy_kind
+  uint32_t library;  // of a tensor: a deploy_library
   union {
     int64_t integer;  // and bool
     double real;
@@ -77,9 +81,13 @@ typedef struct deploy_sink {
   void (*on_complex)(struct deploy_sink* self, double real, double imaginary);
   void (*on_str)(struct deploy_sink* self, deploy_text utf8);
   void (*on_bytes)(struct deploy_sink* self, deploy_text bytes);
-  void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);             // LIST, TUPLE or DICT
-  void (*on_tensor)(struct deploy_sink* self, struct DLManagedTensorVersioned* tensor);  // the host takes ownership
-  size_t max_depth;                                                                      // of containers inside each other
+  void (*on_sequence)(struct deploy_sink* self, uint32_t kind, size_t size);  // LIST, TUPLE or DICT
+  // The host takes ownership of the tensor; `library` is a deploy_library.
+  void (*on_tensor)(struct deploy_sink* self, struct DLManagedTensorVersioned* tensor, uint32_t library);
+  // Null, or takes what no other function does, in place of a failure: the host owns the reference. `type`: its type's qualified
+  // name.
+  void (*on_object)(struct deploy_sink* self, deploy_object object, deploy_text type);
+  size_t max_depth;  // of containers inside each other
   size_t max_items;  // of all containers together; of a dict, keys and values
   size_t max_bytes;  // of str and bytes, and `item_bytes` for each item
   size_t item_bytes;

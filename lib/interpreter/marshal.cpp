@@ -13,6 +13,10 @@ namespace deploy::detail {
 
 namespace {
 
+static_assert(static_cast<int>(TensorLibrary::kAny) == DEPLOY_ANY_LIBRARY &&
+                  static_cast<int>(TensorLibrary::kTorch) == DEPLOY_TORCH &&
+                  static_cast<int>(TensorLibrary::kNumpy) == DEPLOY_NUMPY,
+              "TensorLibrary and deploy_library have the same numbers");
 static_assert(static_cast<int>(Value::Kind::kObject) == DEPLOY_OBJECT && static_cast<int>(Value::Kind::kList) == DEPLOY_LIST &&
                   static_cast<int>(Value::Kind::kBytes) == DEPLOY_BYTES,
               "Value::Kind and deploy_kind have the same order");
@@ -45,8 +49,8 @@ Result<void> Arguments::set(std::span<const Value> positional, std::span<const s
   }
 }
 
-// The values are their own queue, breadth first: one that `expect` has made names the Value that it is to be filled from, and what is
-// inside a container comes behind all that are there.
+// The values are their own queue, breadth first: one that `expect` has made names the Value that it is to be filled from, and what
+// is inside a container comes behind all that are there.
 void Arguments::lay_out(std::span<const Value> positional, std::span<const std::pair<std::string, Value>> keyword,
                         std::size_t total) {
   if (total > few_values_.size()) many_values_ = std::make_unique_for_overwrite<deploy_value[]>(total);
@@ -111,6 +115,7 @@ void Arguments::fill(deploy_value& out) {
       break;
     case Value::Kind::kTensor:
       out.as.tensor = export_to_guest(core_, value.as_tensor());
+      out.library = static_cast<std::uint32_t>(value.as_tensor().library());
       break;
     case Value::Kind::kObject:
       out.as.object = value.as_object().handle()->reference.get();
@@ -138,7 +143,8 @@ void ValueSink::fail(Failure failure) {
   if (!failure_) failure_ = std::move(failure);
 }
 
-ValueSink::ValueSink(InterpreterCore& core) : core_(core) {
+ValueSink::ValueSink(InterpreterCore& core, Opaque opaque, std::optional<GradMode> grad_mode)
+    : core_(core), grad_mode_(grad_mode) {
   const ValueLimits& limits = core.value_limits();
   max_depth = limits.depth;
   max_items = limits.items;
@@ -161,9 +167,15 @@ ValueSink::ValueSink(InterpreterCore& core) : core_(core) {
   on_sequence = [](deploy_sink* self, std::uint32_t kind, std::size_t size) {
     guarded(self, [=](ValueSink& sink) { sink.open(static_cast<Value::Kind>(kind), size); });
   };
-  on_tensor = [](deploy_sink* self, DLManagedTensorVersioned* tensor) {
-    guarded(self, [=](ValueSink& sink) { sink.add_tensor(tensor); });
+  on_tensor = [](deploy_sink* self, DLManagedTensorVersioned* tensor, std::uint32_t library) {
+    guarded(self, [=](ValueSink& sink) { sink.add_tensor(tensor, library); });
   };
+  on_object = nullptr;
+  if (opaque == Opaque::kObject) {
+    on_object = [](deploy_sink* self, deploy_object object, deploy_text type) {
+      guarded(self, [=](ValueSink& sink) { sink.add_object(object, type); });
+    };
+  }
 }
 
 // A container waits for its items, which come next; the last one completes it, and may with it complete the one around it.
@@ -207,10 +219,16 @@ Value ValueSink::container(Frame frame) {
   return Value::dict(std::move(frame.pairs));
 }
 
-void ValueSink::add_tensor(DLManagedTensorVersioned* tensor) {
+void ValueSink::add_object(deploy_object object, deploy_text type) {
+  Reference reference(core_.releases(), object);
+  place(Object(std::make_shared<Object::Handle>(std::move(reference), core_.slot(), core_.id(), Object::Handle::kNoSession, grad_mode_,
+                                                core_.weak_from_this(), std::string(type.data, type.size))));
+}
+
+void ValueSink::add_tensor(DLManagedTensorVersioned* tensor, std::uint32_t library) {
   auto imported = import_guest_tensor(core_, tensor);
   if (imported) {
-    place(*std::move(imported));
+    place(imported->with_library(static_cast<TensorLibrary>(library)));
   } else {
     fail(std::move(imported.failure()));
   }

@@ -12,6 +12,7 @@
 #include "deploy/value.h"
 #include "lib/interpreter/abi.h"
 #include "lib/interpreter/interpreter_core.h"
+#include "lib/interpreter/session_core.h"
 #include "lib/support/result.h"
 
 namespace deploy::detail {
@@ -62,7 +63,8 @@ class Arguments {
 // Builds the Value that the guest describes.
 class ValueSink : public deploy_sink {
  public:
-  explicit ValueSink(InterpreterCore& core);
+  // `grad_mode`: of calls of the Objects that come.
+  explicit ValueSink(InterpreterCore& core, Opaque opaque = Opaque::kFail, std::optional<GradMode> grad_mode = {});
   ValueSink(const ValueSink&) = delete;
   ValueSink& operator=(const ValueSink&) = delete;
 
@@ -85,10 +87,12 @@ class ValueSink : public deploy_sink {
   void open(Value::Kind kind, std::size_t size);
   void place(Value value);
   static Value container(Frame frame);
-  void add_tensor(DLManagedTensorVersioned* tensor);
+  void add_tensor(DLManagedTensorVersioned* tensor, std::uint32_t library);
+  void add_object(deploy_object object, deploy_text type);
   void fail(Failure failure);
 
   InterpreterCore& core_;
+  const std::optional<GradMode> grad_mode_;
   std::vector<Frame> frames_;
   Value root_;
   bool complete_ = false;

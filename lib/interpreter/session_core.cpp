@@ -164,10 +164,10 @@ Result<Reference> Guest::make(F&& function) {
 
 // A guest function that describes a value.
 template <class F>
-Result<Value> Guest::read(F&& function) {
+Result<Value> Guest::read(F&& function, Opaque opaque, std::optional<GradMode> grad_mode) {
   if (auto allowed = may_call(); !allowed) return allowed.failure();
   ErrorSink error;
-  ValueSink sink(*core_);
+  ValueSink sink(*core_, opaque, grad_mode);
   Crossing crossing(*core_, *thread_);
   if (function(core_->guest(), &sink, &error) < 0) return crossing.failed(sink.failed(error.take()));
   return sink.take();
@@ -215,15 +215,16 @@ Result<Reference> Guest::call(deploy_object object, std::string_view method, con
 }
 
 Result<Value> Guest::call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs,
-                                std::optional<GradMode> grad_mode) {
+                                std::optional<GradMode> grad_mode, Opaque opaque) {
   Arguments arguments(*core_);
   if (auto set = arguments.set(args, kwargs); !set) return set.failure();
-  auto result = read([&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
+  const auto call = [&](const deploy_guest& guest, deploy_sink* sink, deploy_error* error) {
     const GradScope scope(guest, grad_mode, error);
     if (scope.failed()) return -1;
     return guest.call_value(object, text(method), arguments.hand_over(), arguments.size(), arguments.keywords(),
                             arguments.keyword_count(), sink, error);
-  });
+  };
+  auto result = read(call, opaque, grad_mode);
   if (!result) return explained(std::move(result.failure()), grad_mode);
   return result;
 }

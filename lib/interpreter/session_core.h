@@ -17,6 +17,9 @@ namespace deploy::detail {
 
 struct ThreadEntry;  // process.h: what one thread knows of one interpreter
 
+// Whether what has no Value form is a failure, or comes as an Object that belongs to no session.
+enum class Opaque { kFail, kObject };
+
 // The guest's functions with C++ types, for a thread that is inside a session of the interpreter. Failures are the guest's:
 // kPython, kNotAValue ...; Objects among the arguments are checked (kWrongSession). Does not own the session.
 class Guest {
@@ -30,11 +33,11 @@ class Guest {
   Result<bool> hasattr(deploy_object object, std::string_view name);
 
   // Calls `object`, or where `method` is not empty its method of that name, in a grad mode where one is given. call_value converts
-  // the result in the same crossing.
+  // the result in the same crossing; `opaque` says what becomes of parts that have no Value form.
   Result<Reference> call(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {},
                          std::optional<GradMode> grad_mode = {});
   Result<Value> call_value(deploy_object object, std::string_view method, const Args& args, const Kwargs& kwargs = {},
-                           std::optional<GradMode> grad_mode = {});
+                           std::optional<GradMode> grad_mode = {}, Opaque opaque = Opaque::kFail);
 
   Result<Value> to_value(deploy_object object);
   Result<std::string> type_name(deploy_object object);
@@ -46,7 +49,7 @@ class Guest {
   template <class F>
   Result<Reference> make(F&& function);
   template <class F>
-  Result<Value> read(F&& function);
+  Result<Value> read(F&& function, Opaque opaque = Opaque::kFail, std::optional<GradMode> grad_mode = {});
 
   class Crossing;
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "deploy/error.h"
+#include "lib/interpreter/object_handle.h"
 
 namespace deploy {
 
@@ -67,6 +68,12 @@ void append_tensor(std::string& out, const Tensor& tensor) {
   const auto shape = tensor.shape();
   for (std::size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
   out += "])";
+}
+
+// The type is known without asking the interpreter where the object belongs to no session.
+void append_object(std::string& out, const Object& object) {
+  out += "Object";
+  if (object.handle() && !object.handle()->type.empty()) out += "(" + object.handle()->type + ")";
 }
 
 void append(std::string& out, const Value& value, int depth);
@@ -143,7 +150,7 @@ void append(std::string& out, const Value& value, int depth) {
       append_tensor(out, value.as_tensor());
       break;
     case Value::Kind::kObject:
-      out += "Object";
+      append_object(out, value.as_object());
       break;
   }
 }

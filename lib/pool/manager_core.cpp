@@ -65,9 +65,11 @@ Result<SessionCore> ManagerCore::enter_any(Deadline deadline) {
   return session;
 }
 
-Result<SessionCore> ManagerCore::enter(std::size_t seat) {
-  if (Result<void> acquired = gate_->acquire(seat); !acquired) return std::move(acquired.failure());
-  return SessionCore::open_seated(interpreters_[seat].core());
+Result<SessionCore> ManagerCore::enter(std::size_t seat, Deadline deadline) {
+  if (Result<void> acquired = gate_->acquire(seat, deadline); !acquired) return std::move(acquired.failure());
+  Result<SessionCore> session = SessionCore::open_seated(interpreters_[seat].core());
+  if (session && deadline != kNoDeadline) session->set_deadline(deadline);
+  return session;
 }
 
 std::optional<Result<SessionCore>> ManagerCore::enter_if_free(std::size_t seat) {

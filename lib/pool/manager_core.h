@@ -52,7 +52,7 @@ class ManagerCore : public std::enable_shared_from_this<ManagerCore> {
   // A session on a free interpreter, in order of arrival; or on a given one. kClosed, kDeadlineExceeded. The deadline is the
   // session's too.
   Result<SessionCore> enter_any(Deadline deadline = kNoDeadline);
-  Result<SessionCore> enter(std::size_t seat);
+  Result<SessionCore> enter(std::size_t seat, Deadline deadline = kNoDeadline);
   // The same for a thread that may hold other seats, and so must not wait: nullopt where somebody else holds this one.
   std::optional<Result<SessionCore>> enter_if_free(std::size_t seat);
 

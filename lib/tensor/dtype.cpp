@@ -60,6 +60,10 @@ const char* fixed_name(std::uint8_t code) {
 
 }  // namespace
 
+const char* to_string(TensorLibrary library) noexcept {
+  return library == TensorLibrary::kTorch ? "torch" : library == TensorLibrary::kNumpy ? "numpy" : "any";
+}
+
 std::string to_string(DType dtype) {
   std::string name;
   if (const char* prefix = family(dtype.code)) {

@@ -64,9 +64,18 @@ def test_a_timeout_covers_the_wait_for_an_interpreter(endless, bare_manager, rai
     assert codes == ["no interpreter became free before the deadline"]
 
 
-def test_a_timeout_is_a_number(endless, raises):
-    with raises(deploy.ErrorCode.INVALID_ARGUMENT):
-        endless("spin").with_timeout(float("nan"))
+@pytest.mark.parametrize("seconds", [float("nan"), -1, -0.001, float("-inf")])
+def test_a_timeout_is_a_number_and_not_negative(endless, bare_manager, raises, seconds):
+    with raises(deploy.ErrorCode.INVALID_ARGUMENT) as caught:
+        endless("spin").with_timeout(seconds)
+    assert caught.value.message.startswith(f"a timeout: found {str(float(seconds))[:4]}")
+    assert "expected seconds, 0 or more" in caught.value.message
+    assert "set_timeout(None)" in caught.value.message
+    with bare_manager.acquire_session() as session, raises(deploy.ErrorCode.INVALID_ARGUMENT):
+        session.set_timeout(seconds)
+
+
+def test_a_timeout_without_end_is_no_limit(endless):
     assert endless("spin").with_timeout(float("inf"))(0) == 0
 
 

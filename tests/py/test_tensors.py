@@ -94,7 +94,55 @@ def test_a_read_only_numpy_array_can_be_read_inside(session):
 
 def test_a_tensor_arrives_as_the_interpreters_own_torch_tensor(probe):
     assert probe("describe", torch.ones(1)) == "torch.Tensor"
-    assert probe("describe", numpy.ones(1)) == "torch.Tensor"
+    assert probe("describe", deploy.Tensor(numpy.ones(1), library=None)) == "torch.Tensor"
+
+
+def test_a_numpy_array_arrives_as_the_interpreters_own_numpy_array(probe):
+    x = numpy.arange(3)
+    assert probe("describe", x) == "numpy.ndarray"
+    assert probe("describe", x[::-1]) == "numpy.ndarray"
+    assert probe("describe", deploy.Tensor(x)) == "numpy.ndarray"
+    assert probe("describe", deploy.Tensor(torch.ones(1), library="numpy")) == "numpy.ndarray"
+    assert probe("describe", deploy.Tensor(x, library="torch")) == "torch.Tensor"
+    with pytest.raises(deploy.Error, match="library: found 'jax', expected"):
+        deploy.Tensor(x, library="jax")
+
+
+def test_a_result_comes_as_what_it_is_inside(probe):
+    numpys = probe("make", "__import__('numpy').arange(6).reshape(2, 3)[:, ::2]")
+    assert type(numpys) is numpy.ndarray
+    assert numpys.tolist() == [[0, 2], [3, 5]]
+    torchs = probe("make", "__import__('torch').arange(3)")
+    assert type(torchs) is deploy.Tensor
+    assert torchs.library == "torch"
+    assert probe("describe", torchs) == "torch.Tensor"
+    assert probe("describe", numpys) == "numpy.ndarray"
+    both = probe("echo", {"n": numpy.ones(1), "t": torch.ones(1)})
+    assert (type(both["n"]), type(both["t"])) == (numpy.ndarray, deploy.Tensor)
+
+
+def test_an_interpreter_without_numpy_refuses_a_numpy_array_and_takes_a_tensor(raises):
+    with deploy.InterpreterManager(environment=deploy.Environment.bare()) as manager, manager.acquire_session() as session:
+        size = session.global_("builtins", "memoryview")
+        with raises(deploy.ErrorCode.ENVIRONMENT) as caught:
+            size(numpy.ones(2))
+        assert "has no numpy" in caught.value.message
+        assert "deploy.Tensor(x, library=None)" in caught.value.message
+        assert size(deploy.Tensor(numpy.ones(2), library=None)).call_method("tolist").to_value() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "array", [numpy.ma.masked_array([1, 2], [0, 1]), numpy.ma.masked_array([1.0])], ids=["masked", "nothing masked"]
+)
+def test_a_masked_array_does_not_lose_its_mask(session, raises, array):
+    with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
+        session.global_("probe", "echo")([array])
+    assert "argument 0[0]" in caught.value.message
+    assert "its mask would be lost; pass array.filled(value)" in caught.value.message
+    inside = session.global_("numpy.ma", "masked_array")([1, 2])
+    with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
+        inside.to_value()
+    assert "its mask would be lost" in caught.value.message
 
 
 def test_a_result_can_be_an_argument_again(session):

@@ -1,8 +1,13 @@
 """Plain data crosses between the host and an interpreter, both ways."""
 
+import array
 import collections
+import dataclasses
+import datetime
+import decimal
 import enum
 import math
+import pathlib
 
 import numpy
 import pytest
@@ -123,6 +128,63 @@ def test_an_argument_that_is_no_value_is_named_and_the_next_call_works(session, 
         echo(argument)
     assert found in caught.value.message
     assert echo(1).to_value() == 1
+
+
+@dataclasses.dataclass
+class Settings:
+    size: int = 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        (numpy.dtype("float32"), "pass str(x), which numpy takes for a dtype"),
+        (enum.Enum("Mode", "FAST").FAST, "pass x.value or x.name"),
+        (Settings(), "pass dataclasses.asdict(x)"),
+        ({1, 2}, "pass list(x)"),
+        (range(3), "pass list(x)"),
+        ((i for i in ()), "pass list(x)"),
+        (pathlib.Path("/x"), "pass os.fspath(x)"),
+        (datetime.datetime(2020, 1, 1), "pass x.isoformat()"),
+        (datetime.timedelta(1), "pass x.total_seconds()"),
+        (decimal.Decimal(1), "pass str(x) or float(x)"),
+        (memoryview(b"ab"), "pass bytes(x), or numpy.asarray(x)"),
+        (array.array("f", [1.0]), "pass numpy.asarray(x)"),
+        (len, "code goes inside in a package"),
+        (Settings, "code goes inside in a package"),
+        (numpy.datetime64("2020-01-01"), "pass str(x)"),
+        (numpy.array(["a"]), "pass array.tolist(), or an array of numbers"),
+        (numpy.array([(1, 2.0)], dtype="i4,f4"), "pass array.tolist(), or an array of numbers"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_an_argument_that_is_no_value_says_what_to_pass(session, raises, argument, instead):
+    with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
+        session.global_("probe", "echo")(argument)
+    assert instead in caught.value.message
+
+
+def test_a_torch_type_and_an_image_say_what_to_pass(session, raises):
+    torch = pytest.importorskip("torch", reason="torch is not in this environment")
+    for argument, instead in (
+        (torch.float16, "getattr(torch, name)"),
+        (torch.device("cpu"), "pass str(x), which PyTorch takes for a device"),
+        (torch.nn.Linear(1, 1), "deploy.package.save"),
+    ):
+        with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
+            session.global_("probe", "echo")(argument)
+        assert instead in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 1000], ids=["short", "long"])
+def test_a_container_inside_itself_is_said_in_a_line(session, raises, key):
+    inner = {key: 1}
+    inner[key] = [inner]
+    with raises(deploy.ErrorCode.NOT_A_VALUE) as caught:
+        session.global_("probe", "echo")((1, inner))
+    assert "a dict that contains itself, 2 levels further in; pass a tree" in caught.value.message
+    assert caught.value.message.startswith("argument 0[1]['k")
+    assert len(caught.value.message) < 300
 
 
 def test_a_keyword_argument_that_is_no_value_is_named(session, raises):

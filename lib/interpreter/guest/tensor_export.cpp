@@ -59,9 +59,12 @@ DLManagedTensorVersioned* torch_refused(PyObject* tensor, const Place& place, de
   return unsayable(tensor, place, "%S", summary(exception).get(), error);
 }
 
-DLManagedTensorVersioned* object_refused(PyObject* object, const Place& place, deploy_error* error) {
+DLManagedTensorVersioned* object_refused(PyObject* object, const TypeInfo& info, const Place& place, deploy_error* error) {
   Ref exception = take_exception();
   if (!is_refusal(exception)) return report_exception(error, exception), nullptr;
+  if (info.category == Category::kNumpyArray) {
+    return unsayable(object, place, "%S; return array.tolist(), or an array of numbers", summary(exception).get(), error);
+  }
   return unsayable(object, place, "%S", summary(exception).get(), error);
 }
 
@@ -166,7 +169,7 @@ DLManagedTensorVersioned* export_tensor(PyObject* object, const TypeInfo& info, 
   if (info.category == Category::kTorchTensor) return export_torch(object, info, place, error);
   DLManagedTensorVersioned* managed =
       info.category == Category::kDeployTensor ? export_tensor_object(object) : export_raw(object, info);
-  return managed ? managed : object_refused(object, place, error);
+  return managed ? managed : object_refused(object, info, place, error);
 }
 
 bool prepare_export() {

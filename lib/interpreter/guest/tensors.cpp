@@ -1,9 +1,10 @@
 // Tensors from the host: one DLPack tensor becomes one torch.Tensor, numpy.ndarray or _deploy.Tensor over the same memory.
 // tensor_export.cpp is the way back.
 //
-// Which of the three is a matter of the interpreter, not of the tensor: model code must not get another type because of what
-// somebody imported before. So torch is imported at the first tensor where it can be, and only where it cannot numpy is asked for.
-// What numpy cannot hold (bfloat16, memory of a device) stays a _deploy.Tensor.
+// Which of the three is what the host says of the tensor, and where it says nothing a matter of the interpreter: model code must
+// not get another type because of what somebody imported before. So torch is imported at the first tensor that is not meant for
+// numpy, where it can be, and only where it cannot numpy is asked for. What numpy cannot hold (bfloat16, memory of a device)
+// becomes a torch.Tensor, or stays a _deploy.Tensor.
 //
 // PyTorch's exchange table takes a tensor in 0.2 us, but it is fed only what is known to be taken: with an element type or a device
 // that PyTorch does not have it fails with or without having called the deleter, and with a CUDA device in a PyTorch that never
@@ -138,13 +139,31 @@ Ref to_torch(DLManagedTensorVersioned* managed, deploy_error* error) {
   return copy;
 }
 
-Ref to_numpy(DLManagedTensorVersioned* managed, deploy_error* error) {
-  const bool fits = managed->dl_tensor.device.device_type == kDLCPU && buffer_format(managed->dl_tensor.dtype);
-  // By the buffer protocol: unlike numpy.from_dlpack it is the same in every version, read-only memory included.
-  if (fits) return through_protocol(numpy, managed, error);
+bool fits_numpy(const DLTensor& tensor) { return tensor.device.device_type == kDLCPU && buffer_format(tensor.dtype); }
+
+Ref to_own(DLManagedTensorVersioned* managed, deploy_error* error) {
   Ref own = new_tensor_object(managed);
   if (!own) report_exception(error);
   return own;
+}
+
+// By the buffer protocol: unlike numpy.from_dlpack it is the same in every version, read-only memory included.
+Ref to_numpy(DLManagedTensorVersioned* managed, deploy_error* error) {
+  return fits_numpy(managed->dl_tensor) ? through_protocol(numpy, managed, error) : to_own(managed, error);
+}
+
+// For a tensor that numpy can hold and the host means for it.
+Ref as_ndarray(DLManagedTensorVersioned* managed, deploy_error* error) {
+  const Found found = find(numpy, error);
+  if (found == Found::kYes) return to_numpy(managed, error);
+  drop_managed(managed);
+  if (found == Found::kNo) {
+    report(
+        error, ErrorCode::kEnvironment,
+        "an argument is a numpy array, and the interpreter's environment has no numpy: install it there, or pass a tensor that is "
+        "not marked for numpy (Tensor::with_library(TensorLibrary::kAny), in Python deploy.Tensor(x, library=None))");
+  }
+  return Ref();
 }
 
 // Not every consumer looks at byte_offset (PyTorch does not). An opaque handle of a device cannot be added to.
@@ -160,8 +179,9 @@ void drop_managed(DLManagedTensorVersioned* managed) {
   if (managed && managed->deleter) managed->deleter(managed);
 }
 
-Ref import_tensor(DLManagedTensorVersioned* managed, deploy_error* error) {
+Ref import_tensor(DLManagedTensorVersioned* managed, uint32_t library, deploy_error* error) {
   fold_byte_offset(managed->dl_tensor);
+  if (library == DEPLOY_NUMPY && fits_numpy(managed->dl_tensor)) return as_ndarray(managed, error);
   Found found = find(torch, error);
   if (found == Found::kYes) return to_torch(managed, error);
   if (found == Found::kNo) found = find(numpy, error);
@@ -170,9 +190,7 @@ Ref import_tensor(DLManagedTensorVersioned* managed, deploy_error* error) {
     drop_managed(managed);
     return Ref();
   }
-  Ref own = new_tensor_object(managed);
-  if (!own) report_exception(error);
-  return own;
+  return to_own(managed, error);
 }
 
 void drop_libraries() {

@@ -8,9 +8,10 @@ struct DLManagedTensorVersioned;
 
 namespace deploy::guest {
 
-// The host's tensor as this interpreter's kind of tensor, over the same memory: a torch.Tensor where torch can be imported, else a
-// numpy.ndarray, else (and for what these cannot hold) a _deploy.Tensor. Null: reported. Takes `managed` in either case.
-Ref import_tensor(DLManagedTensorVersioned* managed, deploy_error* error);
+// The host's tensor as a tensor of this interpreter, over the same memory: a torch.Tensor where torch can be imported, else a
+// numpy.ndarray, else (and for what these cannot hold) a _deploy.Tensor. `library` is a deploy_library: DEPLOY_NUMPY makes a
+// numpy.ndarray of all that numpy can hold. Null: reported. Takes `managed` in either case.
+Ref import_tensor(DLManagedTensorVersioned* managed, uint32_t library, deploy_error* error);
 
 // A new managed tensor over the memory of `object`, whose category is one of the tensors'. Its deleter needs the GIL. Null:
 // reported.

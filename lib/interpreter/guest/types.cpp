@@ -45,6 +45,9 @@ Category builtin_category(PyObject* object) {
   return Category::kUnknown;
 }
 
+// A subclass of numpy.ndarray: is it one of numpy.ma.MaskedArray? The class is loaded where it is.
+bool is_masked_array(PyTypeObject* type) { return is_subtype_of_loaded(type, "numpy.ma", "MaskedArray"); }
+
 bool has_attribute(PyTypeObject* type, const char* name) {
   Ref attribute(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), name));
   PyErr_Clear();
@@ -88,6 +91,8 @@ bool classify(PyObject* object, TypeInfo& info) {
     } else if (is_subtype_of_loaded(type, "torch", "Tensor")) {
       info.category = Category::kTorchTensor;
       info.exchange = exchange_api_of(reinterpret_cast<PyObject*>(type));
+    } else if (is_subtype_of_loaded(type, "numpy", "ndarray")) {
+      info.category = is_masked_array(type) ? Category::kMaskedArray : Category::kNumpyArray;
     } else if ((info.exchange = exchange_api_of(reinterpret_cast<PyObject*>(type)))) {
       info.category = Category::kExchange;
     } else if (has_attribute(type, "__dlpack__")) {
@@ -95,6 +100,8 @@ bool classify(PyObject* object, TypeInfo& info) {
     } else if (int mapping = is_mapping(object)) {
       if (mapping < 0) return false;
       info.category = Category::kMapping;
+    } else if (has_attribute(type, "__dataclass_fields__")) {
+      info.category = Category::kDataclass;
     }
   }
   if (info.category == Category::kUnknown) return true;  // not kept: Mapping.register or a later import can change it

@@ -19,7 +19,10 @@ enum class Category {
   kTuple,
   kMapping,       // an exact dict aside: any subclass of dict, any collections.abc.Mapping
   kNumpyScalar,   // numpy.generic that is none of the above
+  kDataclass,     // an instance of one
   kTorchTensor,   // torch.Tensor and its subclasses
+  kNumpyArray,    // numpy.ndarray and its subclasses, but for the next one
+  kMaskedArray,   // numpy.ma.MaskedArray, whose memory is only half of it
   kExchange,      // another type with __dlpack_c_exchange_api__
   kDlpack,        // a type with __dlpack__
   kDeployTensor,  // tensor_object.h

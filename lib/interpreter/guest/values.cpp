@@ -49,7 +49,7 @@ Ref convert_leaf(const deploy_value& value, deploy_error* error) {
     case DEPLOY_BYTES:
       return checked(PyBytes_FromStringAndSize(value.as.text.data, static_cast<Py_ssize_t>(value.as.text.size)), error);
     case DEPLOY_TENSOR:
-      return import_tensor(value.as.tensor, error);
+      return import_tensor(value.as.tensor, value.library, error);
     case DEPLOY_OBJECT:
       return Ref::of(borrowed(value.as.object));
   }

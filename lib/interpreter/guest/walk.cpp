@@ -4,6 +4,9 @@
 // very containers that are being walked. So every item is held while it is visited, sizes are read again at each step, and a
 // container that is not what it was when its size was told ends the walk. The containers around the item that is visited are on a
 // stack of the walk's own; how deep, how many and how large things may be is the host's to say. Time too: see breathe().
+//
+// What has no value form ends the walk, or is handed over as an object where the sink takes those; limits, and exceptions of Python
+// code, end it in any case.
 
 #include "lib/interpreter/guest/errors.h"
 #include "lib/interpreter/guest/names.h"
@@ -27,13 +30,27 @@ struct Level {
 
   Kind kind;
   Ref container;
-  Py_ssize_t size;      // that the sink was told
-  Py_ssize_t seen = 0;  // how many items, or pairs, were begun
+  Py_ssize_t size;          // that the sink was told
+  Py_ssize_t seen = 0;      // how many items, or pairs, were begun
   Py_ssize_t position = 0;  // of PyDict_Next
   Ref key = {}, item = {};  // what is visited; of a list or tuple there is no key
   bool at_key = false;
 
   bool has_keys() const { return kind == Kind::kDict || kind == Kind::kPairs; }
+};
+
+// Between an export and the host: keeps from it that the object has no value form. Exceptions go on.
+struct Refusal : deploy_error {
+  explicit Refusal(deploy_error* host) : deploy_error{&forward}, host(host) {}
+
+  static void forward(deploy_error* self, int32_t code, deploy_text message, deploy_text type, deploy_text traceback) {
+    auto& refusal = *static_cast<Refusal*>(self);
+    refusal.is_no_value = code == static_cast<int32_t>(ErrorCode::kNotAValue);
+    if (!refusal.is_no_value) refusal.host->report(refusal.host, code, message, type, traceback);
+  }
+
+  deploy_error* const host;
+  bool is_no_value = false;
 };
 
 class Walker : public Place {
@@ -55,9 +72,12 @@ class Walker : public Place {
   bool visit_str(PyObject* object);
   bool visit_bytes(const char* data, Py_ssize_t size);
   bool visit_mapping(PyObject* mapping);
+  bool visit_dataclass(PyObject* instance);
   bool visit_numpy_scalar(PyObject* scalar);
   bool visit_tensor(PyObject* tensor, const TypeInfo& info);
+  bool visit_masked_array(PyObject* array);
 
+  bool hand_over(PyObject* object);
   Ref pairs_of(PyObject* mapping);
   bool open(Level::Kind kind, PyObject* container, Py_ssize_t size);
   bool next();
@@ -83,7 +103,17 @@ class Walker : public Place {
   Stack<Level> levels_;
 };
 
+// Gives the host a reference on what has no value form, where it takes one.
+bool Walker::hand_over(PyObject* object) {
+  if (!sink_->on_object) return false;
+  Ref type = qualified_name(Py_TYPE(object));
+  const Utf8 name(type.get());
+  sink_->on_object(sink_, handed_over(Py_NewRef(object)), text(name.view()));
+  return true;
+}
+
 bool Walker::no_value(PyObject* object) {
+  if (hand_over(object)) return true;
   report(error_, ErrorCode::kNotAValue,
          "%S is a %S, which is no value (%s); return one of these, or use the object through a session", spelt().get(),
          qualified_name(Py_TYPE(object)).get(), kValueTypes);
@@ -97,10 +127,11 @@ bool Walker::changed() {
 }
 
 bool Walker::too_many_items() {
-  report(error_, ErrorCode::kNotAValue,
-         "%s holds more than %zu items, which is the limit (Environment::value_limits.items); it was reached at %S. A container that "
-         "is in several places counts in each. Return tensors, or raise the limit",
-         root_, sink_->max_items, spelt().get());
+  report(
+      error_, ErrorCode::kNotAValue,
+      "%s holds more than %zu items, which is the limit (Environment::value_limits.items); it was reached at %S. A container that "
+      "is in several places counts in each. Return tensors, or raise the limit",
+      root_, sink_->max_items, spelt().get());
   return false;
 }
 
@@ -140,6 +171,7 @@ bool Walker::visit_int(PyObject* object) {
   int overflow = 0;
   long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
   if (!overflow) return sink_->on_int(sink_, value), true;
+  if (hand_over(object)) return true;
   Ref bits(PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyLong_Type), "bit_length", "O", object));
   if (!bits) return raised();
   report(error_, ErrorCode::kNotAValue, "%S is an int of %S bits; a value holds ints of up to 63 bits and a sign", spelt().get(),
@@ -158,6 +190,7 @@ bool Walker::visit_str(PyObject* object) {
     report_exception(error_, exception);
     return false;
   }
+  if (hand_over(object)) return true;
   report(error_, ErrorCode::kNotAValue, "%S is a str that has no UTF-8 form (%S)", spelt().get(), summary(exception).get());
   return false;
 }
@@ -195,6 +228,27 @@ bool Walker::visit_mapping(PyObject* mapping) {
   return pairs && open(Level::Kind::kPairs, pairs.get(), PyList_GET_SIZE(pairs.get()));
 }
 
+// Its fields, those aside that were never set.
+bool Walker::visit_dataclass(PyObject* instance) {
+  Ref module(PyImport_ImportModule("dataclasses"));
+  Ref fields(module ? PyObject_CallMethod(module.get(), "fields", "O", instance) : nullptr);
+  Ref iterator(fields ? PyObject_GetIter(fields.get()) : nullptr);
+  Ref pairs(iterator ? PyList_New(0) : nullptr);
+  if (!pairs) return raised();
+  while (Ref field = Ref(PyIter_Next(iterator.get()))) {
+    Ref name(PyObject_GetAttrString(field.get(), "name"));
+    Ref value(name ? PyObject_GetAttr(instance, name.get()) : nullptr);
+    if (name && !value && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+      PyErr_Clear();
+      continue;
+    }
+    Ref pair(value ? PyTuple_Pack(2, name.get(), value.get()) : nullptr);
+    if (!pair || PyList_Append(pairs.get(), pair.get()) < 0) return raised();
+  }
+  if (PyErr_Occurred()) return raised();
+  return open(Level::Kind::kPairs, pairs.get(), PyList_GET_SIZE(pairs.get()));
+}
+
 // Those with a Python counterpart. A datetime64 or a structured scalar has none; a longdouble is rounded.
 bool Walker::visit_numpy_scalar(PyObject* scalar) {
   Ref dtype(PyObject_GetAttrString(scalar, "dtype"));
@@ -221,10 +275,22 @@ bool Walker::visit_numpy_scalar(PyObject* scalar) {
 }
 
 bool Walker::visit_tensor(PyObject* tensor, const TypeInfo& info) {
-  DLManagedTensorVersioned* managed = export_tensor(tensor, info, *this, error_);
-  if (!managed) return false;
-  sink_->on_tensor(sink_, managed);
+  Refusal refusal(error_);
+  DLManagedTensorVersioned* managed = export_tensor(tensor, info, *this, sink_->on_object ? &refusal : error_);
+  if (!managed) return refusal.is_no_value && hand_over(tensor);
+  const uint32_t library = info.category == Category::kTorchTensor  ? DEPLOY_TORCH
+                           : info.category == Category::kNumpyArray ? DEPLOY_NUMPY
+                                                                    : DEPLOY_ANY_LIBRARY;
+  sink_->on_tensor(sink_, managed, library);
   return true;
+}
+
+bool Walker::visit_masked_array(PyObject* array) {
+  if (hand_over(array)) return true;
+  report(error_, ErrorCode::kNotAValue,
+         "%S is a %S, and its mask would be lost; return array.filled(value), or array.data and numpy.ma.getmaskarray(array)",
+         spelt().get(), qualified_name(Py_TYPE(array)).get());
+  return false;
 }
 
 bool Walker::visit_other(PyObject* object) {
@@ -253,9 +319,14 @@ bool Walker::visit_other(PyObject* object) {
       return open(Level::Kind::kTuple, object, PyTuple_GET_SIZE(object));
     case Category::kMapping:
       return visit_mapping(object);
+    case Category::kDataclass:
+      return visit_dataclass(object);
     case Category::kNumpyScalar:
       return visit_numpy_scalar(object);
+    case Category::kMaskedArray:
+      return visit_masked_array(object);
     case Category::kTorchTensor:
+    case Category::kNumpyArray:
     case Category::kExchange:
     case Category::kDlpack:
     case Category::kDeployTensor:
@@ -324,7 +395,8 @@ bool Walker::next() {
     Ref key = Ref::of(level.key.get());
     return visit(key.get());
   }
-  Ref item = Ref::of(level.kind == Level::Kind::kList ? PyList_GET_ITEM(container, level.seen) : PyTuple_GET_ITEM(container, level.seen));
+  Ref item =
+      Ref::of(level.kind == Level::Kind::kList ? PyList_GET_ITEM(container, level.seen) : PyTuple_GET_ITEM(container, level.seen));
   ++level.seen;
   return visit(item.get());
 }

@@ -73,7 +73,9 @@ deploy_value Values::complex(double real, double imaginary) {
 deploy_value Values::str(std::string_view text) { return {.kind = DEPLOY_STR, .as = {.text = text_of(text)}}; }
 deploy_value Values::bytes(std::string_view text) { return {.kind = DEPLOY_BYTES, .as = {.text = text_of(text)}}; }
 deploy_value Values::object(PyObject* object) { return {.kind = DEPLOY_OBJECT, .as = {.object = handed_over(object)}}; }
-deploy_value Values::tensor(DLManagedTensorVersioned* tensor) { return {.kind = DEPLOY_TENSOR, .as = {.tensor = tensor}}; }
+deploy_value Values::tensor(DLManagedTensorVersioned* tensor, deploy_library library) {
+  return {.kind = DEPLOY_TENSOR, .library = library, .as = {.tensor = tensor}};
+}
 
 deploy_value Values::sequence(deploy_kind kind, std::vector<deploy_value> items) {
   const auto& kept = kept_.emplace_back(std::move(items));
@@ -103,9 +105,17 @@ Recorder::Recorder() : deploy_sink() {
   on_str = [](deploy_sink* self, deploy_text utf8) { recorder(self).add(quoted(utf8)); };
   on_bytes = [](deploy_sink* self, deploy_text bytes) { recorder(self).add("b" + quoted(bytes)); };
   on_sequence = [](deploy_sink* self, std::uint32_t kind, std::size_t size) { recorder(self).open(kind, size); };
-  on_tensor = [](deploy_sink* self, DLManagedTensorVersioned* tensor) {
+  on_tensor = [](deploy_sink* self, DLManagedTensorVersioned* tensor, std::uint32_t library) {
     recorder(self).tensors.push_back(tensor);
+    recorder(self).libraries.push_back(library);
     recorder(self).add(tensor_text(tensor->dl_tensor));
+  };
+}
+
+void Recorder::take_objects() {
+  on_object = [](deploy_sink* self, deploy_object object, deploy_text type) {
+    recorder(self).add("<" + std::string(type.data, type.size) + ">");
+    release(object);
   };
 }
 
@@ -209,6 +219,7 @@ std::string GuestTest::told(const char* expression) {
   Ref object = eval(expression);
   Recorder recorder;
   limit(recorder);
+  if (takes_objects) recorder.take_objects();
   report = Report();
   if (!object) return "no object";
   const int status = to_value(handle(object.get()), &recorder, &report);

@@ -27,7 +27,7 @@ class Values {
   static deploy_value str(std::string_view text);
   static deploy_value bytes(std::string_view text);
   static deploy_value object(PyObject* object);
-  static deploy_value tensor(DLManagedTensorVersioned* tensor);
+  static deploy_value tensor(DLManagedTensorVersioned* tensor, deploy_library library = DEPLOY_ANY_LIBRARY);
   deploy_value list(std::vector<deploy_value> items) { return sequence(DEPLOY_LIST, std::move(items)); }
   deploy_value tuple(std::vector<deploy_value> items) { return sequence(DEPLOY_TUPLE, std::move(items)); }
   deploy_value dict(std::vector<deploy_value> items) { return sequence(DEPLOY_DICT, std::move(items)); }
@@ -53,6 +53,8 @@ struct Recorder : deploy_sink {
 
   std::string text;
   std::vector<DLManagedTensorVersioned*> tensors;  // owned
+  std::vector<std::uint32_t> libraries;            // of the tensors
+  void take_objects();                             // says <type> for what has no value form
 
   void add(std::string_view item);
   void open(std::uint32_t kind, std::size_t size);
@@ -98,6 +100,7 @@ class GuestTest : public testing::Test {
   // What the host takes, from the next walk on: see deploy_sink.
   std::size_t max_depth = 1000, max_items = 1'000'000, max_bytes = 100'000'000;
   static constexpr std::size_t kItemBytes = 40;
+  bool takes_objects = false;  // whether told() is for a host that does
 
   // Says what the object that `expression` makes is to the host, or the error's message.
   std::string told(const char* expression);
