@@ -43,6 +43,8 @@ constexpr Stand kStands[] = {
     {"xarray", "DataArray", "pass x.to_numpy()"},
     {"numpy", "datetime64", "pass str(x), or x.astype('int64').item()"},
     {"numpy", "timedelta64", "pass x.astype('int64').item()"},
+    {"numpy", "longdouble", "pass float(x)"},
+    {"numpy", "clongdouble", "pass complex(x)"},
     {"numpy", "void", "pass x.tolist()"},
     {"datetime", "timedelta", "pass x.total_seconds()"},
     {"datetime", "date", "pass x.isoformat()"},
@@ -89,7 +91,7 @@ std::string way_out(nb::handle object) {
   if (PyObject_CheckBuffer(object.ptr())) return "; pass bytes(x), or numpy.asarray(x)";
   if (type_has(object, "__array__") || type_has(object, "__array_interface__")) return "; pass numpy.asarray(x)";
   if (PyCallable_Check(object.ptr())) return "; code goes inside in a package, or by register_module()";
-  return {};
+  return "; what only the code inside has is made there, through a session: session.global_(module, name)";
 }
 
 }  // namespace deploy::bindings

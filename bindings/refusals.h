@@ -19,8 +19,7 @@ std::string attribute_name(nb::handle name);
 // A str of text that may hold the names of files.
 nb::object text_object(const std::string& text);
 
-// What a caller can pass in place of an object that has no Value form: "; pass list(x)". Empty where nothing better is known than
-// the list of what can be passed.
+// What a caller can pass in place of an object that has no Value form: "; pass list(x)".
 std::string way_out(nb::handle object);
 
 }  // namespace deploy::bindings

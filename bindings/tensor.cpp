@@ -102,8 +102,8 @@ nb::object to_array(nb::handle self, nb::handle dtype, nb::handle copy) {
   return copy.ptr() == Py_True ? array.attr("copy")() : array;
 }
 
-// Two tensors, or a tensor and a number, are not compared silently by identity. A numpy array compares itself with a buffer, and for
-// what is neither, identity is the answer.
+// Two tensors, or a tensor and a number, are not compared silently by identity. A numpy array compares itself with a buffer, and
+// for what is neither, identity is the answer.
 nb::object compare(const Tensor&, nb::handle other) {
   const bool is_numpys = PyObject_HasAttrString(reinterpret_cast<PyObject*>(Py_TYPE(other.ptr())), "__array_ufunc__") == 1;
   if (!PyNumber_Check(other.ptr()) || is_numpys) return nb::borrow(Py_NotImplemented);
@@ -137,13 +137,13 @@ void export_elements(nb::class_<Tensor>& tensor) {
       .def("__array__", &to_array, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
       .def("__len__", &length)
       .def("__iter__", &iterate)
-      .def("__getitem__", &view)
+      .def("__getitem__", &view, nb::arg("index").none())
       .def("__bool__", [](const Tensor& self) { return PyObject_IsTrue(item(self).ptr()) == 1; })
       .def("__float__", [](const Tensor& self) { return nb::float_(item(self)); })
       .def("__int__", [](const Tensor& self) { return nb::int_(item(self)); })
       .def("__complex__", &to_complex)
-      .def("__eq__", &compare)
-      .def("__ne__", &compare)
+      .def("__eq__", &compare, nb::arg("other").none())
+      .def("__ne__", &compare, nb::arg("other").none())
       .def("__getattr__", &no_attribute);
   refuse(tensor, "__setitem__",
          "a deploy.Tensor takes no elements; numpy.asarray(tensor)[...] = value writes into the same memory");

@@ -66,7 +66,9 @@ Value convert_tensor(nb::handle object) {
   } catch (const nb::python_error& error) {
     const std::string type = name_of_type(object);
     throw NoValue{"a " + type + " that cannot be exported with DLPack (" + describe(error) + ")" +
-                  (type == "numpy.ndarray" ? "; pass array.tolist(), or an array of numbers" : "")};
+                  (type == "numpy.ndarray"  ? "; pass array.tolist(), or an array of numbers"
+                   : type == "torch.Tensor" ? "; pass tensor.to_dense(), tensor.dequantize(), or its parts"
+                                            : "")};
   } catch (const Error& error) {
     throw NoValue{"a " + name_of_type(object) + " that cannot be exported with DLPack (" + error.message() + ")"};
   }

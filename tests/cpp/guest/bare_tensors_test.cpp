@@ -24,6 +24,18 @@ TEST_F(BareTensorsTest, ATensorIsAnObjectOfOurOwn) {
   EXPECT_EQ(deleted(), 1);
 }
 
+TEST_F(BareTensorsTest, ATensorThatIsMarkedForNumpyIsRefusedWhereThereIsNone) {
+  run("import sys\nsys.modules['numpy'] = None");
+  float data[2] = {};
+  const deploy_value marked = Values::tensor(new_tensor({.shape = {2}, .data = data}), DEPLOY_NUMPY);
+  EXPECT_EQ(called("lambda x: 1", {marked}),
+            "an argument is a numpy array, and the interpreter's environment has no numpy: install it there, or pass a tensor that "
+            "is not "
+            "marked for numpy (Tensor::with_library(TensorLibrary::kAny), in Python deploy.Tensor(x, library=None))");
+  EXPECT_EQ(report.error_code, ErrorCode::kEnvironment);
+  EXPECT_EQ(deleted(), 1);
+}
+
 TEST_F(BareTensorsTest, AMemoryviewOfItSharesTheMemory) {
   run("def f(t):\n  m = memoryview(t)\n  m[1, 2] = 9.0\n  return [m.format, m.shape, m.tolist()]");
   EXPECT_EQ(called("f", {tensor()}), "['f', (2, 3), [[0.0, 1.0, 2.0], [3.0, 4.0, 9.0]]]");

@@ -82,6 +82,34 @@ TEST_F(NumpyTest, AReadOnlyArrayIsAReadOnlyTensor) {
   EXPECT_EQ(recorder.tensors.at(0)->flags & DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_FLAG_BITMASK_READ_ONLY);
 }
 
+TEST_F(NumpyTest, TheHostHearsThatAnArrayIsNumpysOwn) {
+  run("class Other:\n"
+      "  def __dlpack__(self, **kwargs): return np.zeros(2).__dlpack__()\n"
+      "  def __dlpack_device__(self): return (1, 0)\n");
+  Ref arrays = eval("[np.zeros(2), np.matrix([[1]]), Other()]");
+  Recorder recorder;
+  ASSERT_EQ(to_value(handle(arrays.get()), &recorder, &report), 0) << report.message;
+  EXPECT_EQ(recorder.libraries, (std::vector<std::uint32_t>{DEPLOY_NUMPY, DEPLOY_NUMPY, DEPLOY_ANY_LIBRARY}));
+}
+
+// Its memory alone would be another array.
+TEST_F(NumpyTest, AMaskedArrayIsNoValueWhateverItsMask) {
+  const std::string message =
+      "object[0] is a numpy.ma.MaskedArray, and its mask would be lost; return array.filled(value), or array.data and "
+      "numpy.ma.getmaskarray(array)";
+  run("class Own(np.ma.MaskedArray): pass");
+  for (const char* array : {"[np.ma.masked_array([1, 2], [0, 1])]", "[np.ma.masked_array([1, 2])]"}) {
+    EXPECT_EQ(told(array).substr(0, 12), "object[0] is");
+    EXPECT_THAT(told(array), HasSubstr(message.substr(message.find(", and"))));
+    EXPECT_EQ(report.error_code, ErrorCode::kNotAValue);
+  }
+  EXPECT_THAT(told("np.array([1.0]).view(Own)"), HasSubstr("object is a test.Own, and its mask would be lost"));
+  EXPECT_THAT(told("np.ma.masked"), HasSubstr("its mask would be lost"));
+  takes_objects = true;
+  EXPECT_THAT(told("{'x': np.ma.masked_array([1]), 'y': np.array(['a']), 'z': 1}"),
+              AllOf(HasSubstr("{'x': <numpy.ma"), HasSubstr("'y': <numpy.ndarray>, 'z': 1}")));
+}
+
 TEST_F(NumpyTest, AnArrayLivesUntilTheHostsDeleterRuns) {
   run("import weakref\na = np.zeros(3)\nseen = weakref.ref(a)");
   Ref array = eval("a");
@@ -106,7 +134,8 @@ TEST_F(NumpyTest, ScalarsAreTheirPythonCounterparts) {
 
 TEST_F(NumpyTest, ArraysThatDlpackCannotDescribeAreNoValues) {
   EXPECT_THAT(told("{'names': np.array(['a'])}"),
-              HasSubstr("object['names'] is a numpy.ndarray that DLPack cannot describe: BufferError: "));
+              AllOf(HasSubstr("object['names'] is a numpy.ndarray that DLPack cannot describe: BufferError: "),
+                    HasSubstr("; return array.tolist(), or an array of numbers")));
   EXPECT_EQ(report.error_code, ErrorCode::kNotAValue);
 }
 

@@ -31,6 +31,39 @@ TEST_F(TorchTest, ATensorIsATorchTensorOverTheSameMemory) {
   EXPECT_EQ(deleted(), 1);
 }
 
+// What the host says of a tensor comes before what the interpreter has.
+TEST_F(TorchTest, ATensorThatIsMarkedForNumpyIsAnArray) {
+  const auto marked = [&](TensorSpec spec, deploy_library library) {
+    if (!spec.data) spec.data = data_;
+    return Values::tensor(new_tensor(std::move(spec)), library);
+  };
+  run("def kind(x): return type(x).__module__ + '.' + type(x).__name__\n"
+      "def write(x):\n  x[0] = 7\n  return kind(x)");
+  EXPECT_EQ(called("write", {marked({.shape = {2}}, DEPLOY_NUMPY)}), "'numpy.ndarray'");
+  EXPECT_EQ(data_[0], 7);
+  EXPECT_EQ(called("kind", {marked({.shape = {2}}, DEPLOY_TORCH)}), "'torch.Tensor'");
+  EXPECT_EQ(called("kind", {marked({.shape = {2}}, DEPLOY_ANY_LIBRARY)}), "'torch.Tensor'");
+  // What numpy cannot hold, and what torch cannot.
+  EXPECT_EQ(called("kind", {marked({.shape = {2}, .dtype = {kDLBfloat, 16, 1}}, DEPLOY_NUMPY)}), "'torch.Tensor'");
+  EXPECT_EQ(called("lambda x: x.tolist()", {marked({.shape = {2}, .strides = {-1}, .byte_offset = 4}, DEPLOY_NUMPY)}),
+            "[1.0, 7.0]");
+  EXPECT_EQ(called("lambda x: [kind(y) for y in x]",
+                   {values.list({marked({.shape = {2}}, DEPLOY_NUMPY), marked({.shape = {2}}, DEPLOY_TORCH)})}),
+            "['numpy.ndarray', 'torch.Tensor']");
+}
+
+TEST_F(TorchTest, TheHostHearsWhichLibraryATensorIsOf) {
+  Ref tensors = eval("[torch.zeros(2), __import__('numpy').zeros(2), torch.nn.Parameter(torch.zeros(2))]");
+  Recorder recorder;
+  ASSERT_EQ(to_value(handle(tensors.get()), &recorder, &report), 0) << report.message;
+  EXPECT_EQ(recorder.libraries, (std::vector<std::uint32_t>{DEPLOY_TORCH, DEPLOY_NUMPY, DEPLOY_TORCH}));
+}
+
+TEST_F(TorchTest, AHostThatTakesObjectsGetsTensorsWithoutMemoryAsObjects) {
+  takes_objects = true;
+  EXPECT_EQ(told("[torch.eye(2).to_sparse(), torch.empty(2, device='meta'), 1]"), "[<torch.Tensor>, <torch.Tensor>, 1]");
+}
+
 TEST_F(TorchTest, EveryElementTypeGoesInAndComesBack) {
   const std::pair<DLDataType, const char*> types[] = {{{kDLBool, 8, 1}, "bool"},
                                                       {{kDLInt, 8, 1}, "int8"},

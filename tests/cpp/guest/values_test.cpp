@@ -120,6 +120,46 @@ TEST_F(ValuesTest, AnyOtherTypeIsNoValueAndIsNamedWithItsPlace) {
   EXPECT_EQ(called("lambda: [Cache()]"), "result[0] is a test.Cache" + ending);
 }
 
+TEST_F(ValuesTest, ADataclassIsADictOfTheFieldsThatAreSet) {
+  run("import dataclasses\n"
+      "@dataclasses.dataclass\n"
+      "class Output:\n"
+      "  logits: object\n"
+      "  unset: object = dataclasses.field(init=False)\n"
+      "  count: int = 2\n"
+      "class Frozen(tuple): pass\n");
+  EXPECT_EQ(told("Output([0.5])"), "{'logits': [0.5], 'count': 2}");
+  EXPECT_EQ(told("[Output(Output(None))]"), "[{'logits': {'logits': None, 'count': 2}, 'count': 2}]");
+  EXPECT_EQ(told("Output(Output)").substr(0, 29), "object['logits'] is a type, w");
+  run("class Raising(Output):\n  def __getattribute__(self, name):\n    if name == 'count': raise OSError('gone')\n"
+      "    return object.__getattribute__(self, name)");
+  EXPECT_EQ(told("Raising(1)"), "OSError: gone");
+}
+
+// A host that takes objects gets what has a value form as values, and only the rest as objects.
+TEST_F(ValuesTest, AHostThatTakesObjectsGetsThemInPlaceOfAFailure) {
+  takes_objects = true;
+  run("class Cache: pass\nclass Odd(dict):\n  def items(self): raise KeyError('gone')");
+  EXPECT_EQ(told("{'logits': [0.5], 'past': (1, Cache())}"), "{'logits': [0.5], 'past': (1, <test.Cache>)}");
+  EXPECT_EQ(told("Cache()"), "<test.Cache>");
+  EXPECT_EQ(told("[{1}, 2**64, '\\udc80', Cache, len]"), "[<set>, <int>, <str>, <type>, <builtin_function_or_method>]");
+  EXPECT_EQ(told("{Cache: (i for i in ())}"), "{<type>: <generator>}");
+  // What Python code raises, and what is too much, is no matter of a value form.
+  EXPECT_EQ(told("[Odd()]"), "KeyError: 'gone'");
+  run("a = []\na.append(a)");
+  EXPECT_NE(told("a").find("is more than 1000 levels deep"), std::string::npos);
+  max_items = 3;
+  EXPECT_EQ(told("[Cache()] * 4").substr(0, 30), "object holds more than 3 items");
+}
+
+TEST_F(ValuesTest, AnObjectThatTheHostDropsIsFreed) {
+  takes_objects = true;
+  run("import weakref\nclass Cache: pass\ncache = Cache()\nseen = weakref.ref(cache)");
+  EXPECT_EQ(told("[cache, cache]"), "[<test.Cache>, <test.Cache>]");
+  run("del cache");
+  EXPECT_EQ(told("seen() is None"), "True");
+}
+
 TEST_F(ValuesTest, ATypeThatBecomesAMappingLaterIsADictFromThenOn) {
   run("import collections.abc\nclass Late:\n  def items(self): return [('a', 1)]");
   EXPECT_NE(told("Late()"), "{'a': 1}");
@@ -193,9 +233,10 @@ TEST_F(ValuesTest, AMappingsItemsAreWhatItSaysWhateverItsLength) {
   EXPECT_EQ(told("Odd(Raising())"), "OSError: gone");
   max_items = 1000;
   for (const char* endless : {"Odd(itertools.repeat((1, 2)))", "Odd((i, i) for i in itertools.count())"}) {
-    EXPECT_EQ(told(endless),
-              "object holds more than 1000 items, which is the limit (Environment::value_limits.items); it was reached at object. A "
-              "container that is in several places counts in each. Return tensors, or raise the limit");
+    EXPECT_EQ(
+        told(endless),
+        "object holds more than 1000 items, which is the limit (Environment::value_limits.items); it was reached at object. A "
+        "container that is in several places counts in each. Return tensors, or raise the limit");
     EXPECT_EQ(report.error_code, ErrorCode::kNotAValue);
   }
 }
@@ -203,9 +244,10 @@ TEST_F(ValuesTest, AMappingsItemsAreWhatItSaysWhateverItsLength) {
 TEST_F(ValuesTest, WhatTheHostTakesIsALimitOnDepthItemsAndBytes) {
   max_depth = 3;
   EXPECT_EQ(told("[({},)]"), "[({})]");
-  EXPECT_EQ(told("[({1: []},)]"),
-            "object[0][0][1] is more than 3 levels deep, which is the limit (Environment::value_limits.depth); is a container inside "
-            "itself?");
+  EXPECT_EQ(
+      told("[({1: []},)]"),
+      "object[0][0][1] is more than 3 levels deep, which is the limit (Environment::value_limits.depth); is a container inside "
+      "itself?");
   EXPECT_EQ(told("{(((1,),),): 2}").substr(0, 45), "object (key (((1,),),))[0][0] is more than 3 ");
   max_depth = 1000;
   max_items = 6;
@@ -217,9 +259,10 @@ TEST_F(ValuesTest, WhatTheHostTakesIsALimitOnDepthItemsAndBytes) {
   max_items = 1000;
   max_bytes = 10 * kItemBytes + 5;
   EXPECT_EQ(told("[1] * 10"), "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]");
-  EXPECT_EQ(told("[1] * 11"),
-            "object takes more than 405 bytes, which is the limit (Environment::value_limits.bytes); it was reached at object. Return "
-            "large data as tensors, or raise the limit");
+  EXPECT_EQ(
+      told("[1] * 11"),
+      "object takes more than 405 bytes, which is the limit (Environment::value_limits.bytes); it was reached at object. Return "
+      "large data as tensors, or raise the limit");
   EXPECT_EQ(told("['12345'] + [1] * 9"), "['12345', 1, 1, 1, 1, 1, 1, 1, 1, 1]");
   EXPECT_EQ(told("[1] * 9 + [b'123456']").substr(0, 35), "object takes more than 405 bytes, w");
   EXPECT_EQ(told("[1] * 9 + [bytearray(b'123456')]").substr(0, 35), "object takes more than 405 bytes, w");
