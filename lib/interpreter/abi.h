@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DEPLOY_ABI_VERSION 5u
+#define DEPLOY_ABI_VERSION 6u
 
 struct DLManagedTensorVersioned;
 

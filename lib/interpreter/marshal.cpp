@@ -143,8 +143,7 @@ void ValueSink::fail(Failure failure) {
   if (!failure_) failure_ = std::move(failure);
 }
 
-ValueSink::ValueSink(InterpreterCore& core, Opaque opaque, std::optional<GradMode> grad_mode)
-    : core_(core), grad_mode_(grad_mode) {
+ValueSink::ValueSink(InterpreterCore& core, Opaque opaque, std::optional<GradMode> grad_mode) : core_(core), grad_mode_(grad_mode) {
   const ValueLimits& limits = core.value_limits();
   max_depth = limits.depth;
   max_items = limits.items;
@@ -221,8 +220,8 @@ Value ValueSink::container(Frame frame) {
 
 void ValueSink::add_object(deploy_object object, deploy_text type) {
   Reference reference(core_.releases(), object);
-  place(Object(std::make_shared<Object::Handle>(std::move(reference), core_.slot(), core_.id(), Object::Handle::kNoSession, grad_mode_,
-                                                core_.weak_from_this(), std::string(type.data, type.size))));
+  place(Object(std::make_shared<Object::Handle>(std::move(reference), core_.slot(), core_.id(), Object::Handle::kNoSession,
+                                                grad_mode_, core_.weak_from_this(), std::string(type.data, type.size))));
 }
 
 void ValueSink::add_tensor(DLManagedTensorVersioned* tensor, std::uint32_t library) {

@@ -91,7 +91,8 @@ Object Object::call_method(std::string_view name, std::vector<Value> args) const
 
 Object Object::call_method(std::string_view name, std::vector<Value> args,
                            std::vector<std::pair<std::string, Value>> kwargs) const {
-  return made_of(handle_, [&](Guest& guest) { return guest.call(handle_->reference.get(), name, args, kwargs, handle_->grad_mode); });
+  return made_of(handle_,
+                 [&](Guest& guest) { return guest.call(handle_->reference.get(), name, args, kwargs, handle_->grad_mode); });
 }
 
 Object Object::attr(std::string_view name) const {
