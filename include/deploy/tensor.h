@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deploy/export.h"
@@ -104,10 +105,10 @@ class DEPLOY_API Tensor {
   TensorLibrary library() const noexcept { return library_; }
   // A handle on the same memory that arrives in Python as that library's kind of array:
   // model(x.with_library(TensorLibrary::kNumpy)).
-  Tensor with_library(TensorLibrary library) const {
-    Tensor result = *this;
-    result.library_ = library;
-    return result;
+  Tensor with_library(TensorLibrary library) const& { return Tensor(*this).with_library(library); }
+  Tensor with_library(TensorLibrary library) && {
+    library_ = library;
+    return std::move(*this);
   }
 
   // The first element (byte_offset applied). May be null where numel() is 0. A device pointer unless device().type is 1.

@@ -227,7 +227,7 @@ void ValueSink::add_object(deploy_object object, deploy_text type) {
 void ValueSink::add_tensor(DLManagedTensorVersioned* tensor, std::uint32_t library) {
   auto imported = import_guest_tensor(core_, tensor);
   if (imported) {
-    place(imported->with_library(static_cast<TensorLibrary>(library)));
+    place((*std::move(imported)).with_library(static_cast<TensorLibrary>(library)));
   } else {
     fail(std::move(imported.failure()));
   }
