@@ -2,7 +2,6 @@
 #include <link.h>
 
 #include <cerrno>
-#include <mutex>
 
 #include "lib/loader/got.h"
 #include "lib/loader/heap/heap.h"
@@ -68,11 +67,11 @@ void redirect(const link_map& map) {
 bool system_allocator_is_plain() { return process().plain; }
 
 void teach_system_allocator() {
-  static std::once_flag once;
-  std::call_once(once, [] {
+  [[maybe_unused]] static const bool taught = [] {
     link_map* map = nullptr;
     if (libc() && ::dlinfo(libc(), RTLD_DI_LINKMAP, &map) == 0) redirect(*map);
-  });
+    return true;
+  }();
 }
 
 void teach_system_allocator(const link_map& map) { redirect(map); }
