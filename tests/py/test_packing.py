@@ -229,6 +229,7 @@ def test_the_manifest_tells_what_is_inside(odd_models, tmp_path):
             "type": "odd_models.Configured",
             "signature": [{"name": "x", "kind": "positional_or_keyword", "has_default": False}],
             "method": "__call__",
+            "grad_mode": "no_grad",
         }
     ]
     assert manifest["examples"][0]["inputs"] == ["deploy_examples", "0.inputs.pkl"]

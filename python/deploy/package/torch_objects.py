@@ -79,7 +79,7 @@ class Tensors:
         """A storage as what the first part of its persistent id says."""
         if kind is torch.UntypedStorage:
             return storage
-        return torch.storage.TypedStorage(wrap_storage=storage, dtype=kind.dtype, _internal=True)
+        return torch.storage.TypedStorage(wrap_storage=storage, dtype=kind._dtype, _internal=True)
 
     def reduce(self, obj: Any) -> Any:
         """How modules are pickled that cannot be as they are, or that would not be whole."""
