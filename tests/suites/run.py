@@ -41,8 +41,8 @@ MOST_DEATHS = 12  # of one module; after that the rest of its tests has not run
 
 
 class Runner:
-    def __init__(self, python: pathlib.Path, build: pathlib.Path, work: pathlib.Path, reuse: bool) -> None:
-        self.python, self.build, self.work, self.reuse = python, build, work, reuse
+    def __init__(self, python: pathlib.Path, build: pathlib.Path, work: pathlib.Path, reuse: bool, until: float) -> None:
+        self.python, self.build, self.work, self.reuse, self.until = python, build, work, reuse, until
         self.keys = self._keys()
 
     def _keys(self) -> dict[str, str]:
@@ -69,6 +69,8 @@ class Runner:
 
     def _run(self, suite: sources.Suite, mode: str, module: str) -> dict:
         tests, died, start = {}, {}, time.monotonic()
+        if start > self.until:
+            raise TimeoutError
         while True:
             entries, status = self._process(suite, mode, module, [*tests, *died] if died else [])
             begun = None
@@ -170,18 +172,12 @@ class Runner:
         return steady, len(found) - len(steady), inside
 
 
-def run_suite(runner: Runner, suite: sources.Suite, pattern: str, jobs: int, until: float) -> dict:
+def run_suite(runner: Runner, suite: sources.Suite, pattern: str, jobs: int) -> dict:
     wanted = [module for module in suite.modules if fnmatch.fnmatch(module, pattern)]
     print(f"{suite.name} {suite.version}: {len(wanted)} modules", flush=True)
     found, unsteady, tests = {}, 0, 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-
-        def run(module: str) -> tuple[list[compare.Difference], int, dict]:
-            if time.monotonic() > until:
-                raise TimeoutError
-            return runner.module(suite, module)
-
-        pending = {pool.submit(run, module): module for module in wanted}
+        pending = {pool.submit(runner.module, suite, module): module for module in wanted}
         for done in concurrent.futures.as_completed(pending):
             if isinstance(done.exception(), TimeoutError):
                 continue
@@ -213,14 +209,15 @@ def main() -> None:
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--python", type=pathlib.Path, default=ROOT / ".venv" / "bin" / "python")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--minutes", type=float, default=0, help="stop before the next module after so long; a later call goes on")
+    parser.add_argument("--minutes", type=float, default=0, help="begin nothing after so long; a later call goes on")
     parser.add_argument("--reuse", action="store_true", help="take results of an earlier build of deploy as they are")
     parser.add_argument("--no-document", action="store_true", help="leave docs/suites.md as it is")
     options = parser.parse_args()
     build, python = options.build.resolve(), options.python.absolute()
     work = build / "suites"
     work.mkdir(parents=True, exist_ok=True)
-    runner = Runner(python, build, work, options.reuse)
+    until = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+    runner = Runner(python, build, work, options.reuse, until)
     known = compare.read_known(HERE / "known.toml")
     makers = {
         "cpython": lambda: sources.cpython(work),
@@ -228,8 +225,7 @@ def main() -> None:
         "torch": lambda: sources.torch(work, python, PINS),
     }
     chosen = [options.suite] if options.suite else list(makers)
-    until = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
-    reports = [run_suite(runner, makers[name](), options.pattern, options.jobs, until) for name in chosen]
+    reports = [run_suite(runner, makers[name](), options.pattern, options.jobs) for name in chosen]
     for report in reports:
         compare.explain(report["differences"], known)
     document.print_summary(reports)

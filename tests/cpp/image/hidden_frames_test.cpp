@@ -123,5 +123,23 @@ assert "json/__init__.py" in text and "if isinstance(s, str):" in text and "_dep
             "");
 }
 
+TEST_F(HiddenFrames, ADebuggerLeavesThemOutByTheNameOfImportlib) {
+  EXPECT_EQ(guest_.exec(R"(
+import bdb, sys
+sys.modules.pop("colorsys", None)
+class Debugger(bdb.Bdb):
+    seen = []
+    def user_call(self, frame, arguments):
+        self.seen.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
+        self.set_step()
+    def user_line(self, frame):
+        self.set_step()
+debugger = Debugger(skip=["importlib*", "zipimport"])
+debugger.run("import colorsys", {"__name__": "caller"})
+assert [name for name, _ in debugger.seen if name not in ("caller", "colorsys")] == [], debugger.seen
+)"),
+            "");
+}
+
 }  // namespace
 }  // namespace deploy::test

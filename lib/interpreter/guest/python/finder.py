@@ -236,3 +236,6 @@ def install(dynload):
     sys.path_hooks.insert(0, path_hook)
     loaders = (ExtensionFileLoader, EXTENSION_SUFFIXES), (PackageLoader, [".py"]), (SourcelessFileLoader, [".pyc"])
     sys.path_hooks[-1] = FileFinder.path_hook(*loaders)
+    # For debuggers, which leave out the modules of importlib by their names ("importlib*").
+    global __name__
+    __name__ = "importlib._deploy"
