@@ -306,3 +306,72 @@ def test_byte_code_travels_where_there_is_no_source(site, tmp_path):
     environment = deploy.Environment(site_packages=[str(site)])
     assert save(tmp_path / "p.pt", model, example_args=(), intern=["bare-lib"], environment=environment).verified
     assert "bare_lib/shut.pyc" in records_of(tmp_path / "p.pt")
+
+
+# The Python part of a distribution with extension modules.
+
+PART = """
+try:
+    from native_lib import _fast
+except ImportError:
+    _fast = None
+
+
+class Thing:
+    def __call__(self, x):
+        return 2 * x
+
+    def fast(self, x):
+        import native_lib._fast
+
+        return x
+"""
+
+
+@pytest.fixture
+def native(site):
+    (site / "native_lib" / "__init__.py").write_text(PART)
+    return importlib.import_module("native_lib").Thing()
+
+
+@pytest.mark.parametrize("pattern", ["native-lib", "native_lib", "nativ*"])
+def test_the_python_part_of_a_distribution_goes_in_where_that_is_asked_for(site, environment, native, tmp_path, pattern):
+    summary = save(tmp_path / "p.pt", native, example_args=(2,), intern_python=[pattern], environment=environment)
+    assert summary.verified and summary.interned == {"native-lib": "3.0"} and summary.externs == {}
+    files = [f"native_lib/_fast{EXTENSION}", "native_lib/b.so.3"]
+    assert any(f"without its extension modules and libraries (2 files: {files[0]})" in note for note in summary.notes)
+    assert {name for name in records_of(tmp_path / "p.pt") if name.startswith("native_lib/")} == {"native_lib/__init__.py"}
+    (entry,) = manifest_of(tmp_path / "p.pt")["interned"]
+    assert entry["left_out"] == files and entry["reason"] == f"intern_python pattern {pattern!r}"
+    assert f"without 2 of its files ({files[0]})" in str(deploy.package.inspect(tmp_path / "p.pt"))
+    # Where the distribution is installed, the package's own part is what is imported.
+    assert deploy.package.run(tmp_path / "p.pt", [4], environment=environment) == "8"
+
+
+def test_a_model_that_needs_the_extension_modules_after_all_does_not_verify(site, environment, native, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(native), "fast", lambda self, x: x)  # as if the extension module were there
+    with pytest.raises(VerificationError) as caught:
+        save(tmp_path / "p.pt", native, method="fast", intern_python=["native-lib"], example_args=(2,), environment=environment)
+    assert "No module named 'native_lib._fast'" in str(caught.value)
+    assert "native-lib went in without extension modules (intern_python)" in str(caught.value)
+    assert not (tmp_path / "p.pt").exists()
+
+
+def test_the_refusal_to_intern_extension_modules_names_the_option(site, native, tmp_path):
+    with pytest.raises(PackagingError) as caught:
+        save(tmp_path / "p.pt", native, intern=["native-lib"], verify=False)
+    assert "intern_python=['native-lib'] takes all but these" in str(caught.value)
+
+
+def test_an_extern_pattern_that_names_it_wins_and_pure_distributions_go_in_whole(site, native, tmp_path):
+    summary = save(tmp_path / "p.pt", native, intern_python=["*"], extern=["native-lib"], verify=False)
+    assert summary.externs == {"native-lib": "3.0"}
+    summary = save(tmp_path / "p.pt", pure_model(), intern_python=["pure-lib"], verify=False)
+    assert summary.interned == {"pure-lib": "1.2.3"} and not any("without its extension" in note for note in summary.notes)
+
+
+def test_what_intern_python_names_has_to_be_there(site, native, tmp_path):
+    with pytest.raises(PackagingError, match="nativelib"):
+        save(tmp_path / "p.pt", native, intern_python=["nativelib"], verify=False)
+    with pytest.raises(TypeError, match=r"intern_python=\['native_lib'\]"):
+        save(tmp_path / "p.pt", native, intern_python="native_lib")

@@ -55,6 +55,7 @@ def pack(arguments: argparse.Namespace) -> None:
         method=arguments.method,
         intern=arguments.intern,
         extern=arguments.extern,
+        intern_python=arguments.intern_python,
         sign=arguments.sign,
         verify=not arguments.no_verify,
         tolerance=arguments.tolerance,
@@ -131,6 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         "--intern", action="append", default=[], metavar="PATTERN", help="put it into the package (may be repeated)"
     )
     packing.add_argument("--extern", action="append", default=[], metavar="PATTERN", help="have it come from the environment")
+    packing.add_argument(
+        "--intern-python", action="append", default=[], metavar="PATTERN", help="as --intern, without its extension modules"
+    )
     packing.add_argument("--method", default="__call__", help="what the example calls")
     packing.add_argument("--sign", metavar="KEY.PEM", help="sign with an Ed25519 private key")
     packing.add_argument("--no-verify", action="store_true")

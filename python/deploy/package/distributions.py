@@ -46,6 +46,7 @@ class Distribution:
         self.name: str = metadata.metadata["Name"]
         self.version: str = metadata.version
         self.base = pathlib.Path(str(metadata.locate_file("")))
+        self.python_part = False  # whether `files` is without its extension modules and libraries
 
     @cached_property
     def _recorded(self) -> list[str] | None:
@@ -112,9 +113,15 @@ class Distribution:
                 found.append(normalized(name[1]))
         return found
 
-    @cached_property
+    @property
     def files(self) -> list[tuple[str, pathlib.Path]]:
-        """All that a package needs of it: no scripts, no byte code, no redirections."""
+        """All that a package needs of it: no scripts, no byte code that Python makes anew, no redirections."""
+        if not self.python_part:
+            return self._files
+        return [entry for entry in self._files if not EXTENSION_MODULE.search(entry[0])]
+
+    @cached_property
+    def _files(self) -> list[tuple[str, pathlib.Path]]:
         if self._recorded is None or self.editable_root is not None:
             return [*self._tree(), *self._metadata_files()]
         listed = []
@@ -149,7 +156,7 @@ class Distribution:
     def native_files(self) -> list[str]:
         """Its extension modules and libraries, which keep it from being interned."""
         if self._recorded is None or self.editable_root is not None:
-            return [path for path, _ in self.files if EXTENSION_MODULE.search(path)]
+            return [path for path, _ in self._files if EXTENSION_MODULE.search(path)]
         return [path for path in self._recorded if EXTENSION_MODULE.search(path)]
 
     def has_file(self, file: pathlib.Path) -> bool:

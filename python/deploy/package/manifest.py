@@ -26,7 +26,13 @@ def _extern_entry(extern: Extern) -> dict[str, Any]:
 def build(plan: Plan, writer: ZipWriter, callables: list[Any], examples: list[Any]) -> bytes:
     torch = sys.modules.get("torch")
     interned = [
-        {"distribution": distribution.name, "version": distribution.version, "modules": distribution.tops, "reason": reason}
+        {
+            "distribution": distribution.name,
+            "version": distribution.version,
+            "modules": distribution.tops,
+            "reason": reason,
+            **({"left_out": distribution.native_files} if distribution.python_part else {}),
+        }
         for distribution, reason in plan.interned.values()
     ]
     content = {

@@ -59,6 +59,7 @@ class Plan:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self._patterns = Patterns(intern, extern)
+        self.python_part = Patterns((), ())  # of those in `intern`, which go in without their extension modules
         self._resource_package = resource_package
         self._seen: dict[str, bool] = {}  # module -> whether something cannot do without it
         self._decided: dict[str, bool] = {}
@@ -158,6 +159,11 @@ class Plan:
             return self._decided[key]
         match = self._patterns.decide([distribution.name, *distribution.tops, module])
         native = distribution.native_files
+        if native and match and match[0] == "intern" and self.python_part.decide([distribution.name, *distribution.tops]):
+            distribution.python_part = True
+            count = f"{len(native)} files" if len(native) > 1 else "one file"
+            self.notes.append(f"{distribution.name} is inside without its extension modules and libraries ({count}: {native[0]})")
+            native = []
         intern = match[0] == "intern" if match else distribution.editable_root is not None and not native
         if intern and native:
             if match and match[2]:
@@ -166,13 +172,15 @@ class Plan:
                         distribution.name,
                         f"cannot be interned: it has extension modules ({native[0]}{' and others' if len(native) > 1 else ''}), "
                         f"which are built for one Python and one machine, and cannot be loaded out of a package",
-                        f"take {match[1]!r} out of `intern`: {distribution.name} then comes from the environment (extern)",
+                        f"take {match[1]!r} out of `intern`: {distribution.name} then comes from the environment (extern); or, if "
+                        f"the object needs none of them, intern_python=[{match[1]!r}] takes all but these",
                     )
                 )
             intern = False
         self._decided[key] = intern
         if intern:
-            why = f"intern pattern {match[1]!r}" if match else f"installed as editable from {distribution.editable_root}"
+            kind = "intern_python" if distribution.python_part else "intern"
+            why = f"{kind} pattern {match[1]!r}" if match else f"installed as editable from {distribution.editable_root}"
             self.interned[key] = distribution, why
             self._add_requirements(distribution)
         return intern

@@ -137,7 +137,10 @@ def _code(contents: Contents) -> Iterator[str]:
 
 def _library(entry: dict[str, Any]) -> str:
     modules = _names(_list(entry, "modules"))
-    return f"  {_text(entry, 'distribution')} {_text(entry, 'version')} ({modules}): {_text(entry, 'reason', 'no reason given')}"
+    left_out = _list(entry, "left_out")
+    without = f", without {len(left_out)} of its files ({_names(left_out[:1])})" if left_out else ""
+    reason = _text(entry, "reason", "no reason given")
+    return f"  {_text(entry, 'distribution')} {_text(entry, 'version')} ({modules}): {reason}{without}"
 
 
 def _own_module(contents: Contents, module: str) -> str:

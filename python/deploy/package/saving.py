@@ -21,9 +21,10 @@ from deploy.package.example_call import Call
 from deploy.package.example_call import check as check_example
 from deploy.package.given import Given
 from deploy.package.names import Names
+from deploy.package.patterns import Patterns
 from deploy.package.pickles import Pickles
 from deploy.package.plan import Plan
-from deploy.package.problems import PackagingError, Problem
+from deploy.package.problems import PackagingError, Problem, VerificationError
 from deploy.package.zip_writer import ZipWriter
 
 SUPPORT_MODULE = "deploy_package_support"
@@ -62,6 +63,7 @@ def save(
     method: str = "__call__",
     intern: Iterable[str] = (),
     extern: Iterable[str] = (),
+    intern_python: Iterable[str] = (),
     package: str = "model",
     resource: str = "model.pkl",
     sign: str | os.PathLike[str] | None = None,
@@ -78,6 +80,8 @@ def save(
     come from
                      the environment. Without a word: the standard library and installed distributions are extern, own code and
                      editable installations are interned
+    intern_python    as `intern`, for distributions with extension modules: these stay out, and the Python code goes in. For models
+                     that are pure Python beside such modules (torchvision's); the example shows whether that is so
     package, resource   where load_pickle() finds it
     sign        a file with an Ed25519 private key (PEM)
     verify      load the file in a fresh process without the own code and the interned distributions, repeat the example, compare
@@ -103,6 +107,7 @@ def save(
         files.check_key(os.fspath(sign))
     check_example(obj, method, example_args, example_kwargs, tolerance)
     intern, extern = _as_patterns("intern", intern), _as_patterns("extern", extern)
+    intern_python = _as_patterns("intern_python", intern_python)
     has_example = example_args is not None or example_kwargs is not None
     names = Names({"__main__": main_module.packaged_name(), "deploy.package.support": SUPPORT_MODULE})
     pickles = Pickles(names, Given() if has_example else None)
@@ -120,7 +125,8 @@ def save(
 
         tell("deciding what goes in")
         imports = None if pickles.imports is None else {(names.packaged(module), name) for module, name in pickles.imports}
-        plan = Plan(intern, extern, package, imports)
+        plan = Plan([*intern, *intern_python], extern, package, imports)
+        plan.python_part = Patterns(intern_python, ())
         _fill(plan, pickles, names)
         problems += plan.problems
         if problems:
@@ -145,13 +151,22 @@ def save(
             from deploy.package.verification import verify as run_verification
 
             tell("verifying")
-            found = run_verification(file, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
+            try:
+                found = run_verification(file, environment=environment, extra_paths=plan.extra_paths(), shown_as=path)
+            except VerificationError as error:
+                raise VerificationError(path, [*error.failures, *_without_extensions(plan)]) from None
             summary.verified = found.complete
             summary.notes += found.notes
         draft.put_in_place()
     summary.seconds = time.monotonic() - start
     tell("done")
     return summary
+
+
+def _without_extensions(plan: Plan) -> list[str]:
+    """What may be the reason of a failed verification."""
+    names = [distribution.name for distribution, _ in plan.interned.values() if distribution.python_part]
+    return [f"note that {', '.join(names)} went in without extension modules (intern_python)"] if names else []
 
 
 def _as_patterns(name: str, patterns: Iterable[str]) -> list[str]:
