@@ -22,8 +22,6 @@ namespace {
 
 constexpr int kRequestPhdr = 11;  // RTLD_DI_PHDR; <dlfcn.h> has it since glibc 2.36
 
-#define DEPLOY_CALLER library_at(__builtin_return_address(0))
-
 // Whether this thread has an error that dlerror() has not handed out yet; its text is tls_error_text().
 thread_local bool t_has_error = false;
 

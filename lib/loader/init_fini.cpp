@@ -8,6 +8,7 @@
 #include "lib/loader/registrations.h"
 #include "lib/loader/signals.h"
 #include "lib/loader/system_unwinder.h"
+#include "lib/loader/variables.h"
 
 extern "C" void __cxa_finalize(void*);
 
@@ -107,6 +108,7 @@ void NamespaceImpl::finalise() {
   }
   run_exit_handlers(all);
   end_registrations(*this);
+  end_variables(*this);
   forget_signals(*this);
 }
 

@@ -14,6 +14,7 @@
 #include "lib/loader/registrations.h"
 #include "lib/loader/shared_threads.h"
 #include "lib/loader/signals.h"
+#include "lib/loader/variables.h"
 
 // What private code gets instead of the C library's own functions
 //
@@ -44,8 +45,6 @@ int find_object(void* address, dl_find_object* result) {
 }
 
 namespace {
-
-#define DEPLOY_CALLER library_at(__builtin_return_address(0))
 
 extern "C" int __cxa_atexit(void (*)(void*), void*, void*);
 extern "C" void __cxa_finalize(void*);
@@ -160,6 +159,7 @@ void* find_interposed(std::string_view name) {
     for (const auto& [symbol, function] : libdl_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : backtrace_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : registration_functions()) (*table)[symbol] = function;
+    for (const auto& [symbol, function] : variable_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : signal_functions()) (*table)[symbol] = function;
     for (const auto& [symbol, function] : host_thread_functions()) (*table)[symbol] = function;
     return table;

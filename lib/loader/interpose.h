@@ -12,6 +12,8 @@ namespace deploy::loader {
 
 // The private library that `address` lies in, or null.
 Library* library_at(const void* address);
+// The library that has called the function in which this stands; null: none of a namespace.
+#define DEPLOY_CALLER ::deploy::loader::library_at(__builtin_return_address(0))
 
 // The unwinder's question (libgcc since 12): the object at an address and its PT_GNU_EH_FRAME, private or not. Lock-free and
 // signal-safe.

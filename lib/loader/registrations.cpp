@@ -7,7 +7,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -29,14 +28,12 @@
 //   on_exit, at_quick_exit     on_exit is an exit handler of the namespace, as atexit is (init_fini.cpp); at_quick_exit calls a
 //   list of
 //                              ours, which a namespace that goes is taken out of
-//   putenv, openlog            get a copy of the text that the C library would keep a pointer to
+//   openlog                    gets a copy of the text that the C library would keep a pointer to
 //   setvbuf and its like       a private buffer is not given to a stream, which gets one of the C library's of the same mode
 
 namespace deploy::loader {
 
 namespace {
-
-#define DEPLOY_CALLER library_at(__builtin_return_address(0))
 
 constexpr int kIntervalTimers = 3;  // ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF
 
@@ -157,12 +154,6 @@ int ns_at_quick_exit(void (*function)(void*), void* dso) {
   return 0;
 }
 
-int ns_putenv(char* text) {
-  char* equals = std::strchr(text, '=');
-  if (!equals) return ::unsetenv(text);
-  return ::setenv(std::string(text, equals).c_str(), equals + 1, 1);
-}
-
 void ns_openlog(const char* ident, int options, int facility) {
   if (ident) {
     Registry& r = registry();
@@ -220,7 +211,6 @@ std::vector<std::pair<std::string_view, void*>> registration_functions() {
           {"timer_create", at(ns_timer_create)},
           {"timer_delete", at(ns_timer_delete)},
           {"on_exit", at(ns_on_exit)},
-          {"putenv", at(ns_putenv)},
           {"__cxa_at_quick_exit", at(ns_at_quick_exit)},
           {"openlog", at(ns_openlog)},
           {"setvbuf", at(ns_setvbuf)},

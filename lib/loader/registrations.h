@@ -10,7 +10,7 @@
 // pointers.
 namespace deploy::loader {
 
-// setitimer, timer_create, on_exit, putenv and their like for private code, by name.
+// setitimer, timer_create, on_exit, openlog and their like for private code, by name.
 std::vector<std::pair<std::string_view, void*>> registration_functions();
 
 // Ends the timers of the namespace and forgets its functions. After its exit handlers have run.

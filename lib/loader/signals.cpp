@@ -46,8 +46,6 @@ namespace deploy::loader {
 
 namespace {
 
-#define DEPLOY_CALLER library_at(__builtin_return_address(0))
-
 using Action = struct sigaction;
 
 constexpr int kSignals = 64;

@@ -501,7 +501,8 @@ TOPICS: dict[str, list[Row]] = {
             "shared",
             "C libraries read what Python code sets (`OMP_NUM_THREADS`, `CUDA_VISIBLE_DEVICES`), and "
             "there is one environment a process. Set such "
-            "variables in the host before it makes interpreters.",
+            "variables in the host before it makes interpreters. A private library reads what its own "
+            "interpreter has set, whatever others set after it.",
             value=b"a",
             undo="del os.environ['DEPLOY_ROW']",
             child=False,

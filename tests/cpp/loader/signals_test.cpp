@@ -224,5 +224,36 @@ TEST(Registrations, TheCLibraryKeepsCopiesOfTexts) {
   ::setvbuf(stderr, nullptr, _IONBF, 0);
 }
 
+// A library may tell itself something through a variable while another namespace's copy of it does the same.
+TEST(Variables, ANamespaceReadsWhatItHasSetItself) {
+  ::unsetenv("DEPLOY_TEST_OWN");
+  Loaded a("registrations"), b("registrations");
+  EXPECT_EQ(a.call("set_own_1"), 0);
+  EXPECT_EQ(b.call("read_own"), 1);  // the process has it
+  EXPECT_EQ(b.call("set_own_2"), 0);
+  EXPECT_EQ(a.call("read_own"), 1);
+  EXPECT_EQ(a.call("read_own_securely"), 1);
+  EXPECT_EQ(b.call("read_own"), 2);
+  EXPECT_STREQ(::getenv("DEPLOY_TEST_OWN"), "2");  // shared libraries and the host: what was set last
+  EXPECT_EQ(a.call("set_own_3_if_absent"), 0);
+  EXPECT_EQ(a.call("read_own"), 1);
+  EXPECT_EQ(a.call("unset_own"), 0);
+  EXPECT_EQ(a.call("read_own"), -1);
+  EXPECT_EQ(b.call("read_own"), 2);
+  EXPECT_EQ(b.call("put_own_4"), 0);
+  EXPECT_EQ(a.call("read_own"), -1);
+  EXPECT_EQ(b.call("read_own"), 4);
+  EXPECT_EQ(a.call("set_own_3_if_absent"), 0);
+  EXPECT_EQ(a.call("read_own"), 3);
+  EXPECT_EQ(a.call("set_nothing"), 1);
+  b.end();
+  EXPECT_EQ(a.call("read_own"), 3);
+  a.end();
+  Loaded c("registrations");
+  EXPECT_EQ(c.call("read_own"), 3);  // the process keeps it
+  ::unsetenv("DEPLOY_TEST_OWN");
+  EXPECT_EQ(c.call("read_own"), -1);
+}
+
 }  // namespace
 }  // namespace deploy::loader

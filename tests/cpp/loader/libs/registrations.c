@@ -52,3 +52,22 @@ FIXTURE int keep_pointers(void) {
   static char buffer[4096];
   return setvbuf(stderr, buffer, _IOLBF, sizeof buffer);
 }
+
+// What this library reads of variable DEPLOY_TEST_OWN, as a number; -1: it is not there.
+FIXTURE int read_own(void) {
+  const char* value = getenv("DEPLOY_TEST_OWN");
+  return value == NULL ? -1 : atoi(value);
+}
+FIXTURE int read_own_securely(void) {
+  const char* value = secure_getenv("DEPLOY_TEST_OWN");
+  return value == NULL ? -1 : atoi(value);
+}
+FIXTURE int set_own_1(void) { return setenv("DEPLOY_TEST_OWN", "1", 1); }
+FIXTURE int set_own_2(void) { return setenv("DEPLOY_TEST_OWN", "2", 1); }
+FIXTURE int set_own_3_if_absent(void) { return setenv("DEPLOY_TEST_OWN", "3", 0); }
+FIXTURE int put_own_4(void) {
+  char text[] = "DEPLOY_TEST_OWN=4";
+  return putenv(text);
+}
+FIXTURE int unset_own(void) { return unsetenv("DEPLOY_TEST_OWN"); }
+FIXTURE int set_nothing(void) { return setenv("DEPLOY=TEST", "1", 1) == -1 && setenv("", "1", 0) == -1; }
