@@ -56,8 +56,6 @@ void prepare_private_unwinder(const Library& library) {
   if (symbol) reinterpret_cast<decltype(&_Unwind_Backtrace)>(library.address(symbol->st_value))(stop_at_once, nullptr);
 }
 
-void teach_system_unwinder() {
-  [[maybe_unused]] static const bool taught = (teach(), true);
-}
+void teach_system_unwinder() { [[maybe_unused]] static const bool taught = (teach(), true); }
 
 }  // namespace deploy::loader

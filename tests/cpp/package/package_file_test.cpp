@@ -3,14 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "lib/package/digest.h"
+#include "tests/cpp/package/file_testing.h"
 #include "tests/cpp/package/zip_builder.h"
 
 namespace deploy {
@@ -19,20 +18,12 @@ namespace {
 using ::testing::HasSubstr;
 using testing::ZipBuilder;
 
-class PackageFileTest : public ::testing::Test {
+class PackageFileTest : public testing::FileTest {
  protected:
-  void SetUp() override { std::filesystem::create_directory(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string write(const std::string& content) const {
-    std::ofstream(folder_ / "model.pt", std::ios::binary) << content;
-    return (folder_ / "model.pt").string();
-  }
   Failure refusal(const std::string& path) const {
     const Result<PackageFile> file = PackageFile::open(path);
     return file ? Failure{ErrorCode::kInternal, "opened"} : file.failure();
   }
-
-  const std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("deploy_package_" + std::to_string(::getpid()));
 };
 
 TEST_F(PackageFileTest, ReadsARecordsBytes) {

@@ -2,14 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 
 #include "tests/cpp/error_of.h"
+#include "tests/cpp/package/file_testing.h"
 #include "tests/cpp/package/zip_builder.h"
 
 namespace deploy {
@@ -20,17 +18,7 @@ using ::testing::Field;
 using ::testing::HasSubstr;
 using testing::ZipBuilder;
 
-class PackageReaderTest : public ::testing::Test {
- protected:
-  void SetUp() override { std::filesystem::create_directory(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string write(const std::string& content) const {
-    std::ofstream(folder_ / "model.pt", std::ios::binary) << content;
-    return (folder_ / "model.pt").string();
-  }
-
-  const std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("deploy_reader_" + std::to_string(::getpid()));
-};
+class PackageReaderTest : public testing::FileTest {};
 
 TEST_F(PackageReaderTest, TellsWhatIsInAFile) {
   const std::string content = ZipBuilder::package().build({.comment = "a comment"});
