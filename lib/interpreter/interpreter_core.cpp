@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -122,15 +121,6 @@ struct SeatRelease {
   ~SeatRelease() { gate.release(seat); }
 };
 
-// What the interpreter's libraries see of the environment. MKL, inside libtorch, keeps its buffers (2 MB) for each thread that ever
-// multiplied matrices; without that it asks malloc at each call, which here costs nothing and is for all threads. Where a user has
-// set the variable, that holds.
-char* environment_variable(const char* name) {
-  static char disabled[] = "1";
-  char* value = std::getenv(name);
-  return value == nullptr && std::strcmp(name, "MKL_DISABLE_FAST_MM") == 0 ? disabled : value;
-}
-
 }  // namespace
 
 Result<void> InterpreterCore::load_guest() {
@@ -143,8 +133,10 @@ Result<void> InterpreterCore::load_guest() {
   // jemalloc's, which pyarrow brings along: no destructor stops it.
   options.cancelled_threads = {"jemalloc_bg_thd"};
   options.memory_limit = environment_.memory_limit;
-  // A heap with a limit keeps nothing, so there such buffers would be fresh pages each time.
-  if (environment_.memory_limit == 0) options.host_symbols = {{"getenv", reinterpret_cast<void*>(environment_variable)}};
+  // MKL, inside libtorch, keeps its buffers (2 MB) for each thread that ever multiplied matrices; without that it asks malloc at
+  // each call, which here costs nothing and is for all threads. A heap with a limit keeps nothing, so there such buffers would be
+  // fresh pages each time. Where a user has set the variable, that holds.
+  if (environment_.memory_limit == 0) options.default_variables = {{"MKL_DISABLE_FAST_MM", "1"}};
   options.embedded = [image = *image](std::string_view path) { return image->find(path); };
   auto created = loader::Namespace::create(std::move(options));
   if (!created) return created.failure();

@@ -53,6 +53,8 @@ struct NamespaceOptions {
   std::function<std::optional<EmbeddedFile>(std::string_view path)> embedded;
   // Symbols that the host defines for the namespace's libraries, looked up before everything else.
   std::vector<std::pair<std::string, void*>> host_symbols;
+  // Environment variables that private code reads where neither it nor the process has set them: names and values.
+  std::vector<std::pair<std::string, std::string>> default_variables;
   // The library of the private allocator (heap/allocator.c), a path as for dlopen; empty: the namespace uses the process's, as it
   // does in any case where another than the C library's own is in front (LD_PRELOAD, sanitizers).
   std::string allocator;

@@ -1,5 +1,7 @@
 #include "lib/loader/variables.h"
 
+#include <sys/auxv.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +22,8 @@
 // But a library may also tell itself something through a variable, as Inductor tells its compiled kernels the address of a function
 // of libtorch: with two namespaces at it, one would read the other's address. So a namespace reads what it has set itself, and the
 // process's environment for all other names.
+//
+// What neither has set may have a default for private code (NamespaceOptions::default_variables).
 //
 // A text that was handed out stays until its namespace ends, as the C library keeps those that setenv() was given.
 
@@ -63,6 +67,15 @@ int note(const Library* caller, std::string_view name, const char* value) {
   }
 }
 
+// What the caller reads where nobody has set it; or null.
+const char* default_value(const Library* caller, const char* name) {
+  if (!caller) return nullptr;
+  for (const auto& [known, value] : caller->owner->options.default_variables) {
+    if (known == name) return value.c_str();
+  }
+  return nullptr;
+}
+
 // Whether the caller's namespace has set or removed this one; then `value` is what it reads.
 bool is_own(const Library* caller, const char* name, const char*& value) {
   if (!caller) return false;
@@ -76,15 +89,15 @@ bool is_own(const Library* caller, const char* name, const char*& value) {
   return true;
 }
 
-char* ns_getenv(const char* name) {
-  const char* value = nullptr;
-  return is_own(DEPLOY_CALLER, name, value) ? const_cast<char*>(value) : ::getenv(name);
+// What `caller` reads, and the process has as `value`.
+char* read(const Library* caller, const char* name, const char* value) {
+  if (!is_own(caller, name, value) && !value) value = default_value(caller, name);
+  return const_cast<char*>(value);
 }
 
-char* ns_secure_getenv(const char* name) {
-  const char* value = nullptr;
-  return ::secure_getenv(name) && is_own(DEPLOY_CALLER, name, value) ? const_cast<char*>(value) : ::secure_getenv(name);
-}
+char* ns_getenv(const char* name) { return read(DEPLOY_CALLER, name, ::getenv(name)); }
+// Null, with elevated privileges, for what is set as for what is not.
+char* ns_secure_getenv(const char* name) { return ::getauxval(AT_SECURE) ? nullptr : read(DEPLOY_CALLER, name, ::getenv(name)); }
 
 int ns_setenv(const char* name, const char* value, int overwrite) {
   const Library* caller = DEPLOY_CALLER;
